@@ -1,0 +1,95 @@
+use bitcoin::Network;
+use proptest::prelude::*;
+
+use super::*;
+
+fn pool() -> Address {
+    parse_address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Network::Regtest).unwrap()
+}
+
+fn mark() -> PoolMark {
+    PoolMark { tag: b"/Sluice/".to_vec(), extranonce_length: 12 }
+}
+
+fn output(sats: u64) -> TxOut {
+    TxOut { value: Amount::from_sat(sats), script_pubkey: pool().script_pubkey() }
+}
+
+fn coinbase(height: u32, commitment: Option<&[u8]>) -> Coinbase {
+    Coinbase::new(height, 7, &mark(), &[output(50)], (Amount::from_sat(50), commitment)).unwrap()
+}
+
+#[test]
+fn heights_are_pushed_as_core_wants_them() {
+    // BIP34 as Bitcoin Core checks it: CScript() << height.
+    for (height, expected) in [
+        (1u32, vec![0x51]),
+        (16, vec![0x60]),
+        (17, vec![1, 17]),
+        (127, vec![1, 127]),
+        (128, vec![2, 128, 0]),
+        (32767, vec![2, 0xff, 0x7f]),
+        (32768, vec![3, 0, 0x80, 0]),
+    ] {
+        let coinbase = coinbase(height, None);
+        assert_eq!(&coinbase.prefix[42..42 + expected.len()], expected, "{height}");
+    }
+}
+
+#[test]
+fn the_first_block_of_the_hash_is_fixed() {
+    // One compression less per share: the extranonce begins after the first 64 bytes.
+    assert!(coinbase(800_000, None).prefix.len() >= 64);
+}
+
+#[test]
+fn the_block_form_carries_the_witness_and_the_same_txid() {
+    let commitment = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed].iter().copied().chain([3; 32]).collect::<Vec<u8>>();
+    let coinbase = coinbase(200, Some(&commitment));
+    let extranonce = [9; 12];
+    let plain = [coinbase.prefix.as_slice(), &extranonce, &coinbase.suffix].concat();
+    let stripped: Transaction = consensus::deserialize(&plain).unwrap();
+    let full: Transaction = consensus::deserialize(&coinbase.for_block(&extranonce)).unwrap();
+    assert_eq!(stripped.compute_txid(), full.compute_txid());
+    assert_eq!(full.input[0].witness.nth(0), Some([0; 32].as_slice()));
+    assert_eq!(full.output.last().unwrap().script_pubkey.as_bytes(), commitment);
+    assert!(full.is_coinbase());
+}
+
+#[test]
+fn refuses_a_wrong_sum_and_a_long_script() {
+    let wrong = Coinbase::new(1, 0, &mark(), &[output(49)], (Amount::from_sat(50), None));
+    assert!(matches!(wrong, Err(CoinbaseError::WrongSum { .. })));
+    let long = PoolMark { tag: vec![b'x'; 75], extranonce_length: 32 };
+    let long = Coinbase::new(1, 0, &long, &[output(50)], (Amount::from_sat(50), None));
+    assert!(matches!(long, Err(CoinbaseError::ScriptTooLong { .. })));
+}
+
+fn credit(account: &str, sats: u64) -> Credit {
+    Credit { account: account.into(), amount: Amount::from_sat(sats), reason: String::new() }
+}
+
+#[test]
+fn dust_and_accounts_without_address_go_to_the_pool() {
+    let address_of = |account: &str| (account != "nowhere").then(pool);
+    let credits = [credit("a", 10_000), credit("dust", 200), credit("nowhere", 5_000), credit("", 100)];
+    let payments = payments(&credits, &address_of, &pool(), (750, overhead(&mark())));
+    let seen: Vec<_> = payments.iter().map(|p| (p.account.as_str(), p.amount.to_sat())).collect();
+    assert_eq!(seen, [("a", 10_000), ("", 5_300)]);
+}
+
+proptest! {
+    #[test]
+    fn fits_the_room_and_conserves(amounts in prop::collection::vec(0u64..10_000_000, 0..60), room in 300usize..2000) {
+        let credits: Vec<_> = amounts.iter().enumerate().map(|(i, a)| credit(&format!("a{i}"), *a)).collect();
+        let payments = payments(&credits, &|_| Some(pool()), &pool(), (room, overhead(&mark())));
+        let outputs: Vec<TxOut> = payments
+            .iter()
+            .map(|p| TxOut { value: p.amount, script_pubkey: p.address.script_pubkey() })
+            .collect();
+        let total = Amount::from_sat(amounts.iter().sum());
+        let commitment = [0u8; 38];
+        let coinbase = Coinbase::new(900_000, 1, &mark(), &outputs, (total, Some(&commitment))).unwrap();
+        prop_assert!(coinbase.len() <= room, "{} bytes in {room}", coinbase.len());
+    }
+}

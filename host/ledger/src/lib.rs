@@ -1,0 +1,42 @@
+//! The share log, what follows from it, and the books. The only crate that names the database (SQLite).
+//!
+//! - Shares are queued in order ([`Ledger::append`]) and committed in batches by one thread (`writer`); a share may be
+//!   acknowledged once [`Ledger::committed`] has reached it.
+//! - Windows of work by account ([`Ledger::contributions`]) and statistics by worker are derived from the log, kept in
+//!   memory and rebuilt from it (`window`, `live`, `totals`).
+//! - A found block closes a round ([`Ledger::block_found`]); an accepted one's round is settled once
+//!   ([`Ledger::settle_round`]), in double entry.
+//!
+//! Chart of accounts (see `books`): `reward` is debited with what a block brought in; each `account`, and the `house`,
+//! is credited with its part and debited with what the coinbase paid it; `coinbase` is credited with what was paid. Each
+//! round's entries sum to zero, and so do the books.
+//!
+//! docs/ledger.md has the schema, sizes and what survives what.
+
+mod blocks;
+mod books;
+mod checkpoint;
+mod error;
+mod insert;
+mod job;
+mod ledger;
+mod live;
+mod names;
+mod open;
+mod query;
+mod queue;
+mod sums;
+mod templates;
+mod totals;
+mod window;
+mod writer;
+
+pub use blocks::{BlockRow, BlockState, OpenRound, Payment};
+pub use books::Settlement;
+pub use error::{AppendError, LedgerError, NamesFull, OpenError, Stopped};
+pub use ledger::{Contributions, Ledger, LedgerConfig, QUEUE_LIMIT};
+pub use names::NAMES_LIMIT;
+pub use open::Durability;
+pub use query::{Balance, BlockView, CreditRow, ROWS_LIMIT, Totals, WorkerRow};
+pub use templates::{TEMPLATES_LIMIT, TemplateFacts};
+pub use writer::LedgerHealth;

@@ -1,0 +1,199 @@
+//! What people and programs ask the ledger, through a connection that never holds up the writer.
+
+use rusqlite::{Connection, Row, params};
+use serde::Serialize;
+use sluice_core::bitcoin::hashes::Hash;
+use sluice_core::bitcoin::{Amount, BlockHash};
+use sluice_core::ids::Protocol;
+use sluice_core::units::{Difficulty, Hashrate, Timestamp};
+use std::time::Duration;
+
+use crate::blocks::{BlockState, Payment};
+use crate::insert::{sql, unsigned};
+use crate::live::{RECENT_MS, WorkerStats};
+use crate::names::Names;
+use crate::sums::difficulty_of;
+
+/// The most rows a query returns, whatever is asked for.
+pub const ROWS_LIMIT: usize = 10_000;
+
+/// What a worker has done.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorkerRow {
+    pub account: String,
+    pub worker: String,
+    /// The one it last used.
+    pub protocol: Protocol,
+    pub shares: u64,
+    /// Sum of difficulties.
+    pub work: f64,
+    pub last_share_at: Timestamp,
+    /// Over the last ten minutes.
+    pub hashrate: Hashrate,
+}
+
+/// A found block.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BlockView {
+    pub hash: BlockHash,
+    pub height: u32,
+    /// `found`, `submitted`, `accepted` or `rejected`.
+    pub state: &'static str,
+    /// Why it was rejected.
+    pub reason: String,
+    pub settled: bool,
+    pub at: Timestamp,
+    pub account: String,
+    pub worker: String,
+    pub difficulty: Difficulty,
+    pub network_difficulty: Difficulty,
+    pub reward_sat: u64,
+    pub payments: Vec<Payment>,
+}
+
+/// What an account was credited with, by which policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CreditRow {
+    pub block: BlockHash,
+    pub height: u32,
+    pub at: Timestamp,
+    /// Empty: the house.
+    pub account: String,
+    pub amount_sat: u64,
+    pub reason: String,
+    pub policy_name: String,
+    pub policy_version: String,
+    pub policy_hash: String,
+}
+
+/// What the pool owes an account; the house's own where the name is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Balance {
+    pub account: String,
+    pub sat: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    pub shares: u64,
+    /// Sum of difficulties.
+    pub work: f64,
+    /// Blocks found, whatever became of them.
+    pub blocks: u64,
+}
+
+pub(crate) fn rows(limit: usize) -> i64 {
+    sql(limit.min(ROWS_LIMIT) as u64)
+}
+
+/// The fastest first.
+pub(crate) fn workers(stats: &[WorkerStats], names: &Names, now: Timestamp, limit: usize) -> Vec<WorkerRow> {
+    let mut busy: Vec<(u32, f64)> = (0u32..)
+        .zip(stats)
+        .filter(|(_, stats)| stats.sum.shares > 0)
+        .map(|(id, stats)| (id, stats.recent.sum(now.0)))
+        .collect();
+    busy.sort_by(|(a, x), (b, y)| y.total_cmp(x).then(a.cmp(b)));
+    busy.truncate(limit.min(ROWS_LIMIT));
+    let list = busy.into_iter().filter_map(|(id, recent)| worker(id, &stats[id as usize], recent, names));
+    list.collect()
+}
+
+fn worker(id: u32, stats: &WorkerStats, recent: f64, names: &Names) -> Option<WorkerRow> {
+    let (account, worker) = names.worker_name(id)?;
+    Some(WorkerRow {
+        account: names.account_name(account.0)?.as_str().to_owned(),
+        worker: worker.as_str().to_owned(),
+        protocol: stats.protocol,
+        shares: stats.sum.shares,
+        work: difficulty_of(stats.sum.work),
+        last_share_at: Timestamp(stats.last_at),
+        hashrate: Hashrate::from_work(recent, Duration::from_millis(RECENT_MS)),
+    })
+}
+
+/// The newest first.
+pub(crate) fn blocks(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<BlockView>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT b.hash, b.height, b.state, b.reason, b.at_ms, a.name, w.name, b.difficulty, b.network_difficulty, \
+         b.subsidy + b.fees, EXISTS (SELECT 1 FROM rounds WHERE block = b.id), b.id \
+         FROM blocks b JOIN workers w ON w.id = b.worker JOIN accounts a ON a.id = w.account \
+         ORDER BY b.id DESC LIMIT ?",
+    )?;
+    let mut rows = statement.query([rows(limit)])?;
+    let mut list = Vec::new();
+    while let Some(row) = rows.next()? {
+        list.push(BlockView { payments: payments(connection, row.get(11)?)?, ..block(row)? });
+    }
+    Ok(list)
+}
+
+fn block(row: &Row<'_>) -> rusqlite::Result<BlockView> {
+    let state = BlockState::from_label(&row.get::<_, String>(2)?, String::new());
+    Ok(BlockView {
+        hash: BlockHash::from_byte_array(row.get(0)?),
+        height: row.get(1)?,
+        state: state.label(),
+        reason: row.get(3)?,
+        at: Timestamp(unsigned(row.get(4)?)),
+        account: row.get(5)?,
+        worker: row.get(6)?,
+        difficulty: Difficulty::saturating(row.get(7)?),
+        network_difficulty: Difficulty::saturating(row.get(8)?),
+        reward_sat: unsigned(row.get(9)?),
+        settled: row.get(10)?,
+        payments: Vec::new(),
+    })
+}
+
+fn payments(connection: &Connection, block: i64) -> rusqlite::Result<Vec<Payment>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT account, address, amount FROM block_payments WHERE block = ? ORDER BY line LIMIT ?",
+    )?;
+    let read = |row: &Row<'_>| {
+        let amount = Amount::from_sat(unsigned(row.get(2)?));
+        Ok(Payment { account: row.get(0)?, address: row.get(1)?, amount })
+    };
+    statement.query_map(params![block, rows(ROWS_LIMIT)], read)?.collect()
+}
+
+/// The newest round first, each in the order of its credits.
+pub(crate) fn credits(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<CreditRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT b.hash, b.height, r.at_ms, coalesce(a.name, ''), e.amount, e.reason, r.policy_name, r.policy_version, \
+         r.policy_hash FROM entries e JOIN journal j ON j.id = e.journal JOIN rounds r ON r.block = j.block \
+         JOIN blocks b ON b.id = j.block LEFT JOIN accounts a ON a.id = e.account \
+         WHERE e.cause = 'credit' ORDER BY e.journal DESC, e.line LIMIT ?",
+    )?;
+    let read = |row: &Row<'_>| {
+        Ok(CreditRow {
+            block: BlockHash::from_byte_array(row.get(0)?),
+            height: row.get(1)?,
+            at: Timestamp(unsigned(row.get(2)?)),
+            account: row.get(3)?,
+            amount_sat: unsigned(row.get(4)?),
+            reason: row.get(5)?,
+            policy_name: row.get(6)?,
+            policy_version: row.get(7)?,
+            policy_hash: row.get(8)?,
+        })
+    };
+    statement.query_map([rows(limit)], read)?.collect()
+}
+
+/// Sorted by account, the house first.
+pub(crate) fn balances(connection: &Connection) -> rusqlite::Result<Vec<Balance>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT coalesce(a.name, '') AS name, sum(e.amount) FROM entries e LEFT JOIN accounts a ON a.id = e.account \
+         WHERE e.book IN ('account', 'house') GROUP BY e.account ORDER BY name",
+    )?;
+    statement.query_map([], |row| Ok(Balance { account: row.get(0)?, sat: row.get(1)? }))?.collect()
+}
+
+pub(crate) fn books_sum(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(sum(amount), 0) FROM entries", [], |row| row.get(0))
+}
+
+pub(crate) fn count_blocks(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT count(*) FROM blocks", [], |row| row.get(0)).map(unsigned)
+}

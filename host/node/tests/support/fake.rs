@@ -1,0 +1,238 @@
+//! A node that answers as it is told to: on a port of its own, one thread per connection.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluice_core::bitcoin::Network;
+use sluice_node::{Auth, NodeAddress, NodeConfig, Polling, Secret};
+
+/// How it answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mode {
+    Well,
+    /// These bytes, whatever is asked; then it closes.
+    Raw(Vec<u8>),
+    /// It takes the request and says nothing.
+    Hang,
+    /// This error to `getblocktemplate`.
+    Refuse(i32, &'static str),
+}
+
+/// What it knows. Tests change it and wait for it.
+pub struct State {
+    pub mode: Mode,
+    pub chain: &'static str,
+    pub downloading: bool,
+    /// The tip's height and a number that makes its hash.
+    pub tip: (u32, u8),
+    /// The only `Authorization` it takes.
+    pub authorization: Option<String>,
+    /// Results of `submitblock`, the first one next; the last stays.
+    pub verdicts: Vec<Value>,
+    pub submitted: Vec<String>,
+    /// Long polls that wait now.
+    pub waiting: usize,
+    /// Methods asked, in order.
+    pub asked: Vec<String>,
+    stopped: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Ends when dropped.
+pub struct FakeNode {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+impl FakeNode {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let state = State {
+            mode: Mode::Well,
+            chain: "regtest",
+            downloading: false,
+            tip: (100, 1),
+            authorization: None,
+            verdicts: vec![Value::Null],
+            submitted: Vec::new(),
+            waiting: 0,
+            asked: Vec::new(),
+            stopped: false,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let serving = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if serving.state().stopped {
+                    return;
+                }
+                let serving = Arc::clone(&serving);
+                std::thread::spawn(move || serving.serve(stream));
+            }
+        });
+        Self { port, shared }
+    }
+
+    pub fn address(&self) -> NodeAddress {
+        let auth = Auth::User { user: "pool".into(), password: Secret::new("a password") };
+        NodeAddress { host: "127.0.0.1".into(), port: self.port, auth }
+    }
+
+    /// Changes something; whoever waits looks again.
+    pub fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.shared.state());
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until the state is as wanted. Blocks.
+    pub fn until(&self, mut wanted: impl FnMut(&State) -> bool) {
+        let state = self.shared.state();
+        let waited = self.shared.changed.wait_timeout_while(state, super::PATIENCE, |state| !wanted(state));
+        assert!(!waited.expect("not poisoned").1.timed_out(), "it does not happen");
+    }
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.set(|state| state.stopped = true);
+        // Wakes the listener.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+/// Short times, so that tests need not wait.
+pub fn config(nodes: &[&FakeNode]) -> NodeConfig {
+    let polling = Polling {
+        refresh: Duration::from_millis(200),
+        call: Duration::from_millis(1500),
+        longpoll: Duration::from_secs(3600),
+        submit: Duration::from_millis(500),
+    };
+    NodeConfig {
+        network: Network::Regtest,
+        nodes: nodes.iter().map(|node| node.address()).collect(),
+        polling,
+    }
+}
+
+/// The hash of a tip with this number.
+pub fn tip_hash(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("not poisoned")
+    }
+
+    fn serve(&self, mut stream: TcpStream) {
+        let Some((authorization, body)) = read_request(&stream) else { return };
+        let Ok(request) = serde_json::from_slice::<Value>(&body) else { return };
+        let method = request["method"].as_str().unwrap_or_default().to_owned();
+        self.state().asked.push(method.clone());
+        self.changed.notify_all();
+        let mode = self.state().mode.clone();
+        let refused = self.state().authorization.as_ref().is_some_and(|wanted| *wanted != authorization);
+        let answer = match mode {
+            _ if refused => b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            Mode::Raw(bytes) => bytes,
+            Mode::Hang => return self.hang(&stream),
+            mode => self.answer(&mode, &method, &request),
+        };
+        let _ = stream.write_all(&answer);
+    }
+
+    /// Until this node ends or is told to do well.
+    fn hang(&self, _open: &TcpStream) {
+        let state = self.state();
+        drop(self.changed.wait_while(state, |state| !state.stopped && state.mode == Mode::Hang));
+    }
+
+    fn answer(&self, mode: &Mode, method: &str, request: &Value) -> Vec<u8> {
+        let result = match (method, mode) {
+            ("getblocktemplate", Mode::Refuse(code, message)) => {
+                return body(
+                    &json!({ "result": null, "error": { "code": code, "message": message }, "id": request["id"] }),
+                );
+            }
+            ("getblocktemplate", _) => {
+                self.hold(&request["params"][0]["longpollid"]);
+                template(self.state().tip)
+            }
+            ("getblockchaininfo", _) => {
+                let state = self.state();
+                json!({
+                    "chain": state.chain, "blocks": state.tip.0, "headers": state.tip.0,
+                    "initialblockdownload": state.downloading
+                })
+            }
+            ("submitblock", _) => {
+                let mut state = self.state();
+                state.submitted.push(request["params"][0].as_str().unwrap_or_default().to_owned());
+                self.changed.notify_all();
+                if state.verdicts.len() > 1 { state.verdicts.remove(0) } else { state.verdicts[0].clone() }
+            }
+            _ => json!("unknown"),
+        };
+        body(&json!({ "result": result, "error": null, "id": request["id"] }))
+    }
+
+    /// A long poll waits until the tip is another, or something else changed the mood.
+    fn hold(&self, longpollid: &Value) {
+        let Some(id) = longpollid.as_str() else { return };
+        let mut state = self.state();
+        state.waiting += 1;
+        self.changed.notify_all();
+        let same =
+            |state: &mut State| tip_hash(state.tip.1) == id && !state.stopped && state.mode == Mode::Well;
+        let mut state = self.changed.wait_while(state, same).expect("not poisoned");
+        state.waiting -= 1;
+    }
+}
+
+fn body(value: &Value) -> Vec<u8> {
+    let text = value.to_string();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    )
+    .into_bytes()
+}
+
+fn template((height, number): (u32, u8)) -> Value {
+    json!({
+        "version": 0x2000_0000, "rules": ["csv", "!segwit", "taproot"], "previousblockhash": tip_hash(number),
+        "transactions": [], "coinbasevalue": 5_000_000_000u64, "longpollid": tip_hash(number),
+        "mintime": 1_700_000_000, "curtime": 1_700_000_100, "bits": "207fffff", "height": height + 1,
+        "default_witness_commitment": "6a24aa21a9ed"
+    })
+}
+
+fn read_request(stream: &TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut reader = BufReader::new(stream);
+    let (mut authorization, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim().split_once(": ") {
+            Some(("Authorization", value)) => value.clone_into(&mut authorization),
+            Some(("Content-Length", value)) => length = value.parse().ok()?,
+            Some(_) => {}
+            None if line.trim().is_empty() => break,
+            None => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((authorization, body))
+}

@@ -1,0 +1,41 @@
+//! The policy host: WebAssembly components loaded, limited, swapped and rolled back.
+//!
+//! The only crate that names wasmtime. [`Policies`] is what the pool asks; behind it each kind has a slot (a thread with
+//! a bounded queue and the generation that serves), a keeper (a thread that proves a candidate before it is swapped in)
+//! and, for all kinds, one watcher of the directory. Nothing here knows of a socket, a share or a database.
+//!
+//! Reading order: [`config`], [`policies`], `slot` (how a call runs), `load` (how a file becomes a generation),
+//! `reload` and `watch` (when), `compile` (how bytes become code), `limits` and `engine` (what holds a guest in).
+
+pub mod config;
+pub mod error;
+pub mod inspect;
+pub mod policies;
+pub mod status;
+
+mod auth;
+mod bindings;
+mod check;
+mod compile;
+mod component;
+mod counters;
+mod engine;
+mod foreign;
+mod instance;
+mod limits;
+mod load;
+mod payout;
+mod recovery;
+mod reload;
+mod slot;
+mod vardiff;
+mod watch;
+
+pub use compile::compile_child_main;
+pub use config::{Compiler, Limits, PolicyConfig, SlotConfig};
+pub use error::{LoadError, StartError};
+pub use inspect::{Inspection, inspect};
+pub use load::Loader;
+pub use payout::Settled;
+pub use policies::Policies;
+pub use status::{PolicyEvent, PolicyIdentity, PolicyStatus, ReloadOutcome};

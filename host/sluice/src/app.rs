@@ -1,0 +1,328 @@
+//! The composition root: configuration to parts, in the order in which they depend on each other. Read it top to
+//! bottom and you have seen the whole pool.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use sluice_core::channel::Rules;
+use sluice_core::coinbase::PoolMark;
+use sluice_core::extranonce::{ExtranoncePrefix, Extranonces};
+use sluice_core::policy::PolicyKind;
+use sluice_core::session::Close;
+use sluice_ledger::{Durability, Ledger, LedgerConfig};
+use sluice_node::{BlockEvent, BlockStore, NodeHandle};
+use sluice_policy::{Compiler, Limits, Policies, PolicyConfig, SlotConfig};
+use sluice_stratum_v1::SessionConfig;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+
+use crate::blocks::{BlockDesk, BlockTask};
+use crate::clock::{self, Clock};
+use crate::config::{self, Config};
+use crate::health;
+use crate::http;
+use crate::jobs::{self, Board, BoardConfig, Splitter};
+use crate::metrics::Metrics;
+use crate::net::connection::Shared;
+use crate::net::gate::{Gate, GateConfig};
+use crate::net::listener::{Entrance, Listener};
+use crate::net::tls::Certificate;
+use crate::view::View;
+
+/// Replies of one miner that may wait for the ledger; then its input waits.
+const HELD_REPLIES: usize = 1024;
+/// Rejected shares without an accepted one between them that end a connection (V1-73).
+const REJECTED_IN_A_ROW: u32 = 1000;
+/// How long the end of the pool may take.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running pool.
+pub struct Pool {
+    pub http: SocketAddr,
+    pub listeners: Vec<Listening>,
+    pub policies: Policies,
+    pub ledger: Ledger,
+    pub metrics: Arc<Metrics>,
+    pub node: NodeHandle,
+    pub block_events: broadcast::Receiver<BlockEvent>,
+    closing: watch::Sender<Option<Close>>,
+    tasks: JoinSet<()>,
+    block_task: tokio::task::JoinHandle<()>,
+}
+
+/// A listener that is open.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    pub name: String,
+    pub address: SocketAddr,
+    pub tls: bool,
+}
+
+impl Pool {
+    /// # Errors
+    /// What could not be started, and why.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let clock = Clock::start();
+        let metrics = Arc::new(Metrics::new());
+        let ledger = open_ledger(config)?;
+        let policies = Policies::start(policy_config(config)?).await?;
+        let node = start_node(config).await?;
+        let blocks = config.data_dir.join("blocks");
+        let (store, events) = BlockStore::open(&blocks, node.sinks())?;
+        let block_events = store.events();
+
+        let mark = pool_mark(config);
+        let plan = policies.plan().await.context("the payout policy gave no plan")?;
+        let seed = seed()?;
+        let board_config = BoardConfig {
+            mark: mark.clone(),
+            rollable: config.stratum_v1.version_mask,
+            refresh: config.stratum_v1.refresh,
+        };
+        let (board, requests) = Board::new(board_config, clock, plan, seed, Arc::clone(&metrics));
+        let splitter = Splitter {
+            policies: policies.clone(),
+            ledger: ledger.clone(),
+            pool: config.pool.address.clone(),
+            room: config.pool.coinbase_bytes,
+            mark,
+            last: Mutex::default(),
+        };
+
+        let (closing, closing_seen) = watch::channel(None);
+        let (accepting, accepting_seen) = watch::channel(false);
+        let (count, blocks_seen) = watch::channel(0);
+        let (desk, found) = BlockDesk::new();
+        let shared = Arc::new(Shared {
+            clock,
+            ledger: ledger.clone(),
+            policies: policies.clone(),
+            board: Arc::clone(&board),
+            blocks: desk,
+            extranonces: Mutex::new(Extranonces::new(u8::try_from(seed >> 24).unwrap_or(0))),
+            metrics: Arc::clone(&metrics),
+            closing: closing_seen,
+            accepting: accepting_seen,
+        });
+        let (listeners, open) = bind_listeners(config)?;
+        let http_listener = TcpListener::bind(config.http.listen).await.with_context(|| {
+            format!("failed to listen on {} for HTTP; choose another address or port 0", config.http.listen)
+        })?;
+        let http = http_listener.local_addr()?;
+
+        let mut tasks = JoinSet::new();
+        let block_task = BlockTask {
+            store,
+            ledger: ledger.clone(),
+            policies: policies.clone(),
+            metrics: Arc::clone(&metrics),
+            count,
+        };
+        let block_task = tokio::spawn(block_task.run(found, events, policies.payout_changed()));
+        tasks.spawn(jobs::keep(
+            Arc::clone(&board),
+            splitter,
+            node.templates(),
+            requests,
+            policies.payout_changed(),
+        ));
+        tasks.spawn(health::watch_node(
+            node.health(),
+            (accepting, closing.clone()),
+            config.stratum_v1.no_work_grace,
+            Arc::clone(&metrics),
+        ));
+        tasks.spawn(health::sample(clock, Arc::clone(&metrics)));
+        let gate = Gate::new(gate_config(config));
+        let entrance = Entrance { shared: Arc::clone(&shared), gate, ids: Arc::new(AtomicU64::new(1)) };
+        for listener in listeners {
+            tasks.spawn(listener.serve(entrance.clone()));
+        }
+        let view = Arc::new(View::new(config.network, &shared, &node, blocks_seen));
+        tasks.spawn(serve_http(http_listener, view, Arc::clone(&metrics), closing.subscribe()));
+        Ok(Self {
+            http,
+            listeners: open,
+            policies,
+            ledger,
+            metrics,
+            node,
+            block_events,
+            closing,
+            tasks,
+            block_task,
+        })
+    }
+
+    /// Ends connections, writes what is left, stops.
+    pub async fn stop(mut self) {
+        self.closing.send_replace(Some(Close::Shutdown));
+        let drained = tokio::time::timeout(DRAIN_LIMIT, async {
+            // Listeners and HTTP end by themselves; connections give up their hold on the block desk.
+            while self.metrics.connections(sluice_core::ids::Protocol::StratumV1) > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!("connections have not ended in time");
+        }
+        self.tasks.shutdown().await;
+        self.policies.shutdown();
+        self.block_task.abort();
+        self.node.shutdown().await;
+        self.ledger.close().await;
+    }
+}
+
+async fn serve_http(
+    listener: TcpListener,
+    view: Arc<View>,
+    metrics: Arc<Metrics>,
+    mut closing: watch::Receiver<Option<Close>>,
+) {
+    let shutdown = async move {
+        // An error means that the pool is gone, which ends the page too.
+        let _ = closing.wait_for(|why| *why == Some(Close::Shutdown)).await;
+    };
+    if let Err(error) = http::serve(listener, view, metrics, shutdown).await {
+        tracing::error!(%error, "HTTP ended");
+    }
+}
+
+fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
+    let durability = match config.ledger.durability {
+        config::Durability::Process => Durability::Process,
+        config::Durability::Power => Durability::Power,
+    };
+    let dir = config.data_dir.join("ledger");
+    Ok(Ledger::open(&LedgerConfig { dir, durability, queue_limit: sluice_ledger::QUEUE_LIMIT })?)
+}
+
+/// What the policy host is told.
+///
+/// # Errors
+/// The program cannot find itself.
+pub fn policy_config(config: &Config) -> anyhow::Result<PolicyConfig> {
+    Ok(PolicyConfig {
+        dir: config.policy.dir.clone(),
+        cache_dir: config.data_dir.join("policies"),
+        network: config.network,
+        compiler: compiler()?,
+        auth: slot_config(config, PolicyKind::Auth),
+        vardiff: slot_config(config, PolicyKind::Vardiff),
+        payout: slot_config(config, PolicyKind::Payout),
+        poll_interval: PolicyConfig::POLL_INTERVAL,
+        debounce: PolicyConfig::DEBOUNCE,
+    })
+}
+
+/// This program compiles components in a child of its own.
+///
+/// # Errors
+/// The program cannot find itself.
+pub fn compiler() -> anyhow::Result<Compiler> {
+    Ok(Compiler::Child {
+        program: std::env::current_exe().context("failed to find this program's own file")?,
+        args: vec!["compile-component".into()],
+    })
+}
+
+/// One policy of the configuration, with the limits of its kind where it names none.
+pub fn slot_config(config: &Config, kind: PolicyKind) -> SlotConfig {
+    let policy = config.policy.of(kind);
+    let mut limits = Limits::of(kind);
+    if let Some(fuel) = policy.limits.fuel {
+        limits.fuel = fuel;
+    }
+    if let Some(deadline) = policy.limits.deadline {
+        limits.deadline = deadline;
+    }
+    if let Some(memory) = policy.limits.memory_bytes {
+        limits.memory = usize::try_from(memory).unwrap_or(usize::MAX);
+    }
+    SlotConfig { file: policy.file.clone(), settings: policy.settings.clone(), limits }
+}
+
+async fn start_node(config: &Config) -> anyhow::Result<NodeHandle> {
+    match &config.chain {
+        config::Chain::Nodes(nodes) => {
+            Ok(sluice_node::start(crate::chain::nodes(config.network, nodes)?).await?)
+        }
+        config::Chain::Simulated(simulation) => Ok(crate::chain::simulated(config.network, simulation)?),
+    }
+}
+
+fn pool_mark(config: &Config) -> PoolMark {
+    PoolMark {
+        tag: config.pool.tag.clone().into_bytes(),
+        extranonce_length: ExtranoncePrefix::LENGTH + config.stratum_v1.extranonce2_size,
+    }
+}
+
+fn gate_config(config: &Config) -> GateConfig {
+    let v1 = &config.stratum_v1;
+    GateConfig {
+        connections: v1.max_connections,
+        connections_per_address: v1.max_connections_per_address,
+        reconnects_per_minute: v1.reconnects_per_minute,
+        ban: v1.ban,
+        never_ban: v1.never_ban.clone(),
+    }
+}
+
+fn bind_listeners(config: &Config) -> anyhow::Result<(Vec<Listener>, Vec<Listening>)> {
+    let mut listeners = Vec::new();
+    let mut open = Vec::new();
+    for listener in &config.stratum_v1.listeners {
+        let certificate = listener.tls.clone().map(Certificate::load).transpose()?;
+        let session = Arc::new(session_config(config, listener));
+        let bound = Listener::bind(listener.listen, session, listener.proxy_protocol, certificate)?;
+        open.push(Listening { name: listener.name.clone(), address: bound.address()?, tls: bound.has_tls() });
+        listeners.push(bound);
+    }
+    Ok((listeners, open))
+}
+
+fn session_config(config: &Config, listener: &config::Listener) -> SessionConfig {
+    let v1 = &config.stratum_v1;
+    SessionConfig {
+        listener: listener.name.as_str().into(),
+        start: listener.start_difficulty,
+        floor: listener.minimum_difficulty,
+        ceiling: listener.maximum_difficulty,
+        extranonce2_length: v1.extranonce2_size,
+        version_mask: v1.version_mask,
+        rules: Rules { stale_grace: v1.stale_grace },
+        line_limit: v1.line_limit,
+        subscribe_timeout: v1.subscribe_timeout,
+        authorize_timeout: v1.authorize_timeout,
+        idle_timeout: v1.idle_timeout,
+        messages_per_minute: v1.messages_per_minute,
+        workers_per_connection: v1.workers_per_connection,
+        held_replies: HELD_REPLIES,
+        rejected_in_a_row: REJECTED_IN_A_ROW,
+    }
+}
+
+fn seed() -> anyhow::Result<u32> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+    Ok(u32::from_ne_bytes(bytes))
+}
+
+/// Whether `dir` can be written, for `check`.
+///
+/// # Errors
+/// It cannot, and why.
+pub fn check_data_dir(dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
+    let probe = dir.join(format!(".probe-{}", clock::wall().0));
+    std::fs::write(&probe, b"").with_context(|| format!("failed to write in {}", dir.display()))?;
+    std::fs::remove_file(&probe).with_context(|| format!("failed to remove a file in {}", dir.display()))
+}

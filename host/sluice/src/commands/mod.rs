@@ -1,0 +1,10 @@
+//! The commands that need no pool of their own.
+
+pub mod check;
+pub mod plugin;
+pub mod status;
+
+/// `text` fit for a terminal: control characters and what is not printable escaped.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}

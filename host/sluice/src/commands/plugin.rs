@@ -1,0 +1,102 @@
+//! `sluice plugin inspect`: what a component is, shown. Finding out is the policy host's.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use sluice_core::policy::{Descriptor, PolicyKind};
+
+use super::printable;
+use crate::cli::exit;
+
+/// What was found out about a file, as far as it got.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Inspection {
+    pub file: String,
+    pub bytes: u64,
+    /// SHA-256 of the file, in hex: what credits and the API name.
+    pub hash: String,
+    /// Which world it targets; `None` where it is none of the three.
+    pub kind: Option<PolicyKind>,
+    /// Version of the WIT package it was built against.
+    pub wit: Option<String>,
+    pub imports: Vec<Import>,
+    pub exports: Vec<String>,
+    /// `None` where it could not be asked.
+    pub descriptor: Option<Descriptor>,
+    /// Each check in the order of loading, up to the first that failed.
+    pub checks: Vec<CheckResult>,
+}
+
+/// Something the component wants from its host.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Import {
+    pub name: String,
+    pub granted: bool,
+    /// What to do about one that is not granted.
+    pub hint: Option<String>,
+}
+
+/// A step of loading.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckResult {
+    pub name: String,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+impl Inspection {
+    /// Whether this pool would take it.
+    pub fn is_accepted(&self) -> bool {
+        self.imports.iter().all(|import| import.granted)
+            && !self.checks.is_empty()
+            && self.checks.iter().all(|check| check.error.is_none())
+    }
+}
+
+/// Prints the inspection as a table or as JSON.
+///
+/// # Errors
+/// Writing failed.
+pub fn render(inspection: &Inspection, json: bool, out: &mut dyn Write) -> io::Result<u8> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, inspection)?;
+        writeln!(out)?;
+    } else {
+        table(inspection, out)?;
+    }
+    Ok(if inspection.is_accepted() { exit::OK } else { exit::FAILED })
+}
+
+fn table(inspection: &Inspection, out: &mut dyn Write) -> io::Result<()> {
+    let mut row = |name: &str, value: &str| writeln!(out, "{name:<10} {}", printable(value));
+    row("file", &inspection.file)?;
+    row("size", &format!("{} bytes", inspection.bytes))?;
+    row("sha256", &inspection.hash)?;
+    row("kind", inspection.kind.map_or("none of auth, vardiff, payout", PolicyKind::label))?;
+    row("wit", inspection.wit.as_deref().unwrap_or("unknown"))?;
+    if let Some(descriptor) = &inspection.descriptor {
+        row("name", &descriptor.name)?;
+        row("version", &descriptor.version)?;
+        row("summary", &descriptor.summary)?;
+        row(
+            "settings",
+            if descriptor.settings_schema.is_empty() { "no schema" } else { "has a JSON Schema" },
+        )?;
+    }
+    for import in &inspection.imports {
+        let verdict = if import.granted { "granted" } else { "NOT GRANTED" };
+        let hint = import.hint.as_deref().map_or(String::new(), |hint| format!(": {hint}"));
+        row("import", &format!("{} ({verdict}{hint})", import.name))?;
+    }
+    for export in &inspection.exports {
+        row("export", export)?;
+    }
+    for check in &inspection.checks {
+        let result = check.error.as_deref().map_or("ok".to_owned(), |error| format!("FAILED: {error}"));
+        row("check", &format!("{}: {result}", check.name))?;
+    }
+    row("verdict", if inspection.is_accepted() { "this pool takes it" } else { "this pool refuses it" })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! The status page: one HTML document that needs nothing else. Every text that comes from outside is escaped here.
+
+use std::fmt::{self, Display, Write};
+use std::time::Duration;
+
+use sluice_core::units::{Hashrate, Timestamp};
+
+use super::plot::{Line, plot};
+use super::view::{BlockInfo, CreditInfo, PolicyInfo, PoolInfo, PoolView, ViewError, WorkerInfo};
+use crate::metrics::history::{History, Point};
+
+/// Rows of each table.
+const ROWS: usize = 20;
+
+const STYLE: &str = include_str!("page/style.css");
+const SCRIPT: &str = include_str!("page/script.js");
+
+/// Everything the page shows.
+pub(super) struct Page {
+    pool: PoolInfo,
+    ready: Result<(), String>,
+    policies: Result<Vec<PolicyInfo>, ViewError>,
+    workers: Result<Vec<WorkerInfo>, ViewError>,
+    blocks: Result<Vec<BlockInfo>, ViewError>,
+    credits: Result<Vec<CreditInfo>, ViewError>,
+    points: Vec<Point>,
+    now: Timestamp,
+}
+
+impl Page {
+    pub(super) async fn gather(view: &dyn PoolView, history: &History, now: Timestamp) -> Self {
+        let (policies, workers) = tokio::join!(view.policies(), view.workers(ROWS));
+        let (blocks, credits) = tokio::join!(view.blocks(ROWS), view.credits(ROWS));
+        let (pool, ready, points) = (view.pool(), view.readiness(), history.points());
+        Self { pool, ready, policies, workers, blocks, credits, points, now }
+    }
+
+    pub(super) fn render(&self) -> String {
+        let (network, hashrate) = (escaped(&self.pool.network), Hashrate(self.pool.hashrate));
+        let (header, tiles, plots) = (self.header(), self.tiles(), self.plots());
+        let (policies, blocks, workers, credits) =
+            (self.policies(), self.blocks(), self.workers(), self.credits());
+        format!(
+            r#"<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+<title>{hashrate} · Sluice {network}</title><style>{STYLE}</style></head><body>
+<p class="lost" role="alert">The pool does not answer. This is what it said last.</p>
+<main>{header}{tiles}{plots}{policies}{blocks}{workers}{credits}</main>
+<footer>Sluice {version} · <a href="/api/v1/pool">pool</a> <a href="/api/v1/policies">policies</a>
+<a href="/api/v1/workers">workers</a> <a href="/api/v1/blocks">blocks</a> <a href="/api/v1/credits">credits</a>
+<a href="/api/v1/history">history</a> <a href="/metrics">metrics</a></footer>
+<script>{SCRIPT}</script></body></html>
+"#,
+            version = env!("CARGO_PKG_VERSION"),
+        )
+    }
+
+    fn header(&self) -> String {
+        let network = escaped(&self.pool.network);
+        let state = match &self.ready {
+            Ok(()) => r#"<span class="pill good">ready</span>"#.to_owned(),
+            Err(why) => format!(r#"<span class="pill bad">not ready: {}</span>"#, escaped(why)),
+        };
+        let tip = self.pool.tip.as_ref().map_or("no tip yet".to_owned(), |tip| {
+            format!("tip {} <code title=\"{1}\">{2}</code>", tip.height, escaped(&tip.hash), tail(&tip.hash))
+        });
+        format!(
+            r#"<header><h1>Sluice</h1><span class="pill">{network}</span>{state}<span class="tip">{tip}</span></header>"#
+        )
+    }
+
+    fn tiles(&self) -> String {
+        let PoolInfo { connections, shares, blocks, job, .. } = &self.pool;
+        let rejected: u64 = shares.rejected.values().sum();
+        let all = shares.accepted.saturating_add(rejected);
+        let percent = if all == 0 { 0.0 } else { rejected as f64 * 100.0 / all as f64 };
+        let reasons: Vec<String> = shares
+            .rejected
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(reason, count)| format!("{} {}", escaped(&reason.replace('_', " ")), grouped(*count)))
+            .collect();
+        let why = if reasons.is_empty() { "none rejected".to_owned() } else { reasons.join(", ") };
+        let (job, age) = job.as_ref().map_or(("none".to_owned(), "waiting for the node".to_owned()), |job| {
+            let age = span(Duration::from_millis(job.age_ms));
+            (format!("{}", job.height), format!("job {}, {age} old", escaped(&job.id)))
+        });
+        let tiles = [
+            tile("Hashrate", &Hashrate(self.pool.hashrate).to_string(), "over the last minute"),
+            tile(
+                "Connections",
+                &grouped(connections.stratum_v1 + connections.stratum_v2),
+                &format!("V1 {}, V2 {}", grouped(connections.stratum_v1), grouped(connections.stratum_v2)),
+            ),
+            tile("Accepted", &grouped(shares.accepted), "shares since the start"),
+            tile("Rejected", &format!("{percent:.2} %"), &why),
+            tile("Blocks", &grouped(*blocks), "found by this pool"),
+            tile("Working on", &job, &age),
+        ];
+        format!(r#"<section class="tiles">{}</section>"#, tiles.concat())
+    }
+
+    fn plots(&self) -> String {
+        if self.points.len() < 2 {
+            return card("Last hour", r#"<p class="none">The first points come within seconds.</p>"#);
+        }
+        let of = |value: fn(&Point) -> f64| -> Vec<(u64, f64)> {
+            self.points.iter().map(|point| (point.age_s, value(point))).collect()
+        };
+        let hashrate = [Line { class: "one", points: of(|point| point.hashrate), filled: true }];
+        let shares = [
+            Line { class: "two", points: of(|point| point.accepted), filled: true },
+            Line { class: "three", points: of(|point| point.rejected), filled: false },
+        ];
+        let legend = r#"<span class="key two">accepted</span><span class="key three">rejected</span>"#;
+        let hashrate = plot("Hashrate over the last hour", &hashrate, |value| Hashrate(value).to_string());
+        let shares = plot("Shares per second over the last hour", &shares, |value| format!("{value}/s"));
+        let hashrate = card("Hashrate", &hashrate);
+        let shares = card(&format!("Shares {legend}"), &shares);
+        format!(r#"<div class="pair">{hashrate}{shares}</div>"#)
+    }
+
+    fn policies(&self) -> String {
+        let head = ["", "Plugin", "File", "Hash", "Generation", "Loaded", "Calls", "Traps", "Last reload"];
+        let row = |policy: &PolicyInfo| {
+            let reload = &policy.last_reload;
+            let mut row = format!(
+                "<tr><th>{}</th><td>{} {}</td><td>{}</td><td>{}</td><td class=n>{}</td><td>{}</td>\
+                 <td class=n>{}</td><td class=n>{}</td><td>{} {}</td></tr>",
+                policy.kind,
+                escaped(&policy.name),
+                escaped(&policy.version),
+                escaped(&policy.file),
+                hash(&policy.hash),
+                policy.generation,
+                self.ago(policy.loaded_at),
+                grouped(policy.calls),
+                grouped(policy.traps),
+                pill(&reload.outcome),
+                self.ago(reload.at),
+            );
+            if let Some(error) = &reload.error {
+                let _ = write!(row, r#"<tr class="why"><td colspan="9">{}</td></tr>"#, escaped(error));
+            }
+            row
+        };
+        card("Policies", &table(&head, &self.policies, "No policy is loaded.", row))
+    }
+
+    fn blocks(&self) -> String {
+        let head = ["Height", "Hash", "State", "Found", "By", "Reward (BTC)"];
+        let row = |block: &BlockInfo| {
+            let reason =
+                block.reason.as_deref().map_or(String::new(), |reason| format!(" {}", escaped(reason)));
+            format!(
+                "<tr><td class=n>{}</td><td>{}</td><td>{}{reason}</td><td>{}</td><td>{}</td><td class=n>{}</td></tr>",
+                block.height,
+                hash_end(&block.hash),
+                pill(&block.state),
+                self.ago(block.at),
+                who(&block.account, &block.worker),
+                bitcoins(block.reward_sat),
+            )
+        };
+        card("Blocks", &table(&head, &self.blocks, "No block yet. Proof of work takes its time.", row))
+    }
+
+    fn workers(&self) -> String {
+        let head = ["Worker", "Protocol", "Hashrate", "Shares", "Work", "Last share"];
+        let row = |worker: &WorkerInfo| {
+            format!(
+                "<tr><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td>{}</td></tr>",
+                who(&worker.account, &worker.worker),
+                if worker.protocol.label() == "stratum_v1" { "V1" } else { "V2" },
+                Hashrate(worker.hashrate),
+                grouped(worker.shares),
+                Short(worker.work),
+                self.ago(worker.last_share_at),
+            )
+        };
+        let none = "No miner has sent a share yet. Point one at the SV1 listener.";
+        card("Workers", &table(&head, &self.workers, none, row))
+    }
+
+    fn credits(&self) -> String {
+        let head = ["Account", "Amount (BTC)", "Block", "When", "For", "Decided by"];
+        let row = |credit: &CreditInfo| {
+            let account = if credit.account.is_empty() { "the pool" } else { &credit.account };
+            format!(
+                "<tr><td>{}</td><td class=n>{}</td><td class=n>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                who(account, ""),
+                bitcoins(credit.amount_sat),
+                credit.height,
+                self.ago(credit.at),
+                escaped(&credit.reason),
+                hash(&credit.policy_hash),
+            )
+        };
+        card("Credits", &table(&head, &self.credits, "Nothing was shared out yet.", row))
+    }
+
+    fn ago(&self, at: Timestamp) -> String {
+        format!("{} ago", span(Duration::from_millis(self.now.0.saturating_sub(at.0))))
+    }
+}
+
+fn tile(name: &str, value: &str, note: &str) -> String {
+    format!(
+        r#"<div class="tile"><h2>{name}</h2><p class="value">{value}</p><p class="note">{note}</p></div>"#
+    )
+}
+
+fn card(title: &str, body: &str) -> String {
+    format!(r#"<section class="card"><h2>{title}</h2>{body}</section>"#)
+}
+
+fn table<T>(
+    head: &[&str],
+    rows: &Result<Vec<T>, ViewError>,
+    none: &str,
+    row: impl Fn(&T) -> String,
+) -> String {
+    match rows {
+        Err(error) => format!(r#"<p class="none">Not to be had now: {}</p>"#, escaped(&error.0)),
+        Ok(rows) if rows.is_empty() => format!(r#"<p class="none">{none}</p>"#),
+        Ok(rows) => {
+            let head: String = head.iter().map(|name| format!("<th>{name}</th>")).collect();
+            let body: String = rows.iter().take(ROWS).map(row).collect();
+            format!(
+                r#"<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"#
+            )
+        }
+    }
+}
+
+fn pill(word: &str) -> String {
+    let class = match word {
+        "applied" | "accepted" | "active" => "good",
+        "rejected" | "rolled_back" => "bad",
+        _ => "",
+    };
+    format!(r#"<span class="pill {class}">{}</span>"#, escaped(&word.replace('_', " ")))
+}
+
+fn who(account: &str, worker: &str) -> String {
+    let dot = if worker.is_empty() { "" } else { "." };
+    let full = format!("{account}{dot}{worker}");
+    format!(
+        r#"<span class="who" title="{0}">{1}{dot}{2}</span>"#,
+        escaped(&full),
+        middle(account),
+        escaped(worker)
+    )
+}
+
+/// The first twelve digits.
+fn hash(text: &str) -> String {
+    let short: String = text.chars().take(12).collect();
+    format!(r#"<code title="{}">{}</code>"#, escaped(text), escaped(&short))
+}
+
+/// Block hashes begin with zeros: the end tells them apart.
+fn hash_end(text: &str) -> String {
+    format!(r#"<code title="{}">{}</code>"#, escaped(text), tail(text))
+}
+
+fn tail(text: &str) -> String {
+    let start = text.char_indices().rev().nth(15).map_or(0, |(index, _)| index);
+    let dots = if start > 0 { "…" } else { "" };
+    format!("{dots}{}", escaped(&text[start..]))
+}
+
+/// Long addresses without their middle.
+fn middle(text: &str) -> String {
+    if text.len() <= 24 || !text.is_ascii() {
+        return escaped(text).to_string();
+    }
+    format!("{}…{}", escaped(&text[..12]), escaped(&text[text.len() - 8..]))
+}
+
+fn bitcoins(sat: u64) -> String {
+    format!("{}.{:08}", sat / 100_000_000, sat % 100_000_000)
+}
+
+/// Groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            out.push('\u{202f}');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A sum of difficulties in four digits or so.
+struct Short(f64);
+
+impl Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            value if value == 0.0 || (0.01..100_000.0).contains(&value) => write!(f, "{value:.2}"),
+            value => write!(f, "{value:.3e}"),
+        }
+    }
+}
+
+/// Text from outside, in a form that HTML takes for text, in elements and in quoted attributes.
+struct Escaped<'a>(&'a str);
+
+fn escaped(text: &str) -> Escaped<'_> {
+    Escaped(text)
+}
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                c if c.is_control() => f.write_str("\u{fffd}")?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What the HTTP side asks of the pool, and the JSON it answers with. The fields are documented in docs/http-api.md;
+//! times are milliseconds since 1970, amounts satoshis.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use serde::Serialize;
+use sluice_core::ids::Protocol;
+use sluice_core::policy::PolicyKind;
+use sluice_core::units::Timestamp;
+
+use crate::metrics::Metrics;
+
+/// An answer that may take a while, such as a query of the ledger.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ViewError>> + Send + 'a>>;
+
+/// The pool has no answer now. The text reaches the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ViewError(pub String);
+
+/// The pool, as seen from outside: reads only.
+pub trait PoolView: Send + Sync + 'static {
+    fn pool(&self) -> PoolInfo;
+
+    /// # Errors
+    /// Why miners cannot work now, for a person.
+    fn readiness(&self) -> Result<(), String>;
+
+    fn policies(&self) -> Answer<'_, Vec<PolicyInfo>>;
+
+    /// Those that were heard last, first; at most `limit`.
+    fn workers(&self, limit: usize) -> Answer<'_, Vec<WorkerInfo>>;
+
+    /// Newest first; at most `limit`.
+    fn blocks(&self, limit: usize) -> Answer<'_, Vec<BlockInfo>>;
+
+    /// Newest first; at most `limit`.
+    fn credits(&self, limit: usize) -> Answer<'_, Vec<CreditInfo>>;
+
+    /// Called before the metrics are written: for figures that somebody else counts. Must not block.
+    fn before_scrape(&self, _metrics: &Metrics) {}
+}
+
+/// `GET /api/v1/pool`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PoolInfo {
+    /// `main`, `testnet4`, `signet` or `regtest`.
+    pub network: String,
+    /// `None` until the node has answered.
+    pub tip: Option<Tip>,
+    pub job: Option<JobInfo>,
+    pub connections: Connections,
+    pub shares: Shares,
+    /// Hashes per second.
+    pub hashrate: f64,
+    /// Found since the ledger began.
+    pub blocks: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tip {
+    pub height: u32,
+    pub hash: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobInfo {
+    /// As miners see it.
+    pub id: String,
+    pub height: u32,
+    pub age_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Connections {
+    pub stratum_v1: u64,
+    pub stratum_v2: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Shares {
+    pub accepted: u64,
+    /// By the labels of `sluice_core::share::Reason`, every one present.
+    pub rejected: BTreeMap<&'static str, u64>,
+}
+
+impl Shares {
+    /// Since the process started, as the metrics count.
+    pub fn of(metrics: &Metrics) -> Self {
+        let rejected = metrics.rejected().into_iter().map(|(reason, count)| (reason.label(), count));
+        Self { accepted: metrics.accepted(), rejected: rejected.collect() }
+    }
+}
+
+impl Connections {
+    pub fn of(metrics: &Metrics) -> Self {
+        Self {
+            stratum_v1: metrics.connections(Protocol::StratumV1),
+            stratum_v2: metrics.connections(Protocol::StratumV2),
+        }
+    }
+}
+
+/// An element of `GET /api/v1/policies`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyInfo {
+    pub kind: PolicyKind,
+    /// Name in the plugins directory.
+    pub file: String,
+    pub name: String,
+    pub version: String,
+    /// SHA-256 of the file that serves, in hex.
+    pub hash: String,
+    pub generation: u64,
+    pub loaded_at: Timestamp,
+    /// A word such as `active` or `backing_off`.
+    pub state: String,
+    pub last_reload: ReloadInfo,
+    pub calls: u64,
+    pub traps: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReloadInfo {
+    /// `applied`, `unchanged`, `rejected` or `rolled_back`.
+    pub outcome: String,
+    pub at: Timestamp,
+    /// Why it was rejected or rolled back.
+    pub error: Option<String>,
+}
+
+/// An element of `GET /api/v1/workers`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorkerInfo {
+    pub account: String,
+    /// May be empty.
+    pub worker: String,
+    /// The one it last used.
+    pub protocol: Protocol,
+    /// Accepted shares.
+    pub shares: u64,
+    /// Their difficulties, added up.
+    pub work: f64,
+    /// Hashes per second.
+    pub hashrate: f64,
+    pub last_share_at: Timestamp,
+}
+
+/// An element of `GET /api/v1/blocks`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BlockInfo {
+    pub height: u32,
+    pub hash: String,
+    /// `found`, `submitted`, `accepted` or `rejected`.
+    pub state: String,
+    /// What the node said of one that it rejected.
+    pub reason: Option<String>,
+    /// Whether its round is credited.
+    pub settled: bool,
+    pub at: Timestamp,
+    /// Who found it.
+    pub account: String,
+    pub worker: String,
+    /// Of the network.
+    pub difficulty: f64,
+    /// Subsidy and fees.
+    pub reward_sat: u64,
+}
+
+/// An element of `GET /api/v1/credits`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CreditInfo {
+    /// Hash of the block that was shared out.
+    pub block: String,
+    pub height: u32,
+    pub at: Timestamp,
+    /// Empty: the pool itself.
+    pub account: String,
+    pub amount_sat: u64,
+    pub reason: String,
+    /// Content hash of the plugin that decided.
+    pub policy_hash: String,
+}

@@ -1,0 +1,332 @@
+//! The job board: work for every connection, made once for all who share a coinbase.
+//!
+//! A new template becomes [`Work`]; the payout policy says what its coinbase pays; a [`Job`] is made and published on a
+//! watch that connections hold. Where the split depends on the finder (solo) there is one watch per account.
+
+mod split;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sluice_core::coinbase::{Payment, PoolMark};
+use sluice_core::ids::{AccountName, JobId};
+use sluice_core::job::{Job, TipNumber, Work};
+use sluice_core::policy::payout::Plan;
+use sluice_core::template::Template;
+use sluice_core::units::{Moment, VersionMask};
+use sluice_stratum_v1::Announcement;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+pub use split::Splitter;
+
+/// A job in the form each protocol sends it.
+#[derive(Debug)]
+pub struct Published {
+    pub job: Arc<Job>,
+    pub stratum_v1: Arc<Announcement>,
+    /// When it was put on the board, to measure the fan-out.
+    pub at: Instant,
+}
+
+/// Work as one coinbase sees it; `None` until the first job is made.
+pub type Posting = watch::Receiver<Option<Arc<Published>>>;
+
+/// The most accounts with a coinbase of their own; beyond it an account waits until another's last miner leaves.
+const COINBASES_LIMIT: usize = 200_000;
+/// Accounts that wait for their first job. When it is full, the connection waits for a place.
+const REQUESTS_LIMIT: usize = 1024;
+
+/// A coinbase: everybody's, or one account's.
+type Key = Option<AccountName>;
+
+struct Line {
+    posted: watch::Sender<Option<Arc<Published>>>,
+    /// What its coinbase pays, for the present work.
+    payments: Option<Arc<[Payment]>>,
+    /// The newest job made to carry a changed difficulty (V1-41); shared by all who need one.
+    variant: Option<Arc<Published>>,
+}
+
+struct Inner {
+    plan: Plan,
+    work: Option<Arc<Work>>,
+    lines: HashMap<Key, Line>,
+}
+
+/// What the board is made with.
+pub struct BoardConfig {
+    pub mark: PoolMark,
+    pub rollable: VersionMask,
+    /// How often a job goes out without a new template (V1-54).
+    pub refresh: Duration,
+}
+
+pub struct Board {
+    inner: Mutex<Inner>,
+    config: BoardConfig,
+    clock: Clock,
+    next: AtomicU32,
+    requests: mpsc::Sender<AccountName>,
+    metrics: Arc<Metrics>,
+    /// The present job of any line, for the status page.
+    newest: watch::Sender<Option<Arc<Published>>>,
+}
+
+impl Board {
+    /// The board, and the task that keeps it. `seed` makes job ids and coinbase nonces differ from an earlier run's.
+    pub fn new(
+        config: BoardConfig,
+        clock: Clock,
+        plan: Plan,
+        seed: u32,
+        metrics: Arc<Metrics>,
+    ) -> (Arc<Self>, mpsc::Receiver<AccountName>) {
+        let (requests, receiver) = mpsc::channel(REQUESTS_LIMIT);
+        let board = Self {
+            inner: Mutex::new(Inner { plan, work: None, lines: HashMap::new() }),
+            config,
+            clock,
+            next: AtomicU32::new(seed),
+            requests,
+            metrics,
+            newest: watch::Sender::new(None),
+        };
+        (Arc::new(board), receiver)
+    }
+
+    /// The work of an account. Closed when the plan changes: subscribe again then.
+    pub async fn subscribe(&self, account: &AccountName) -> Posting {
+        let (posting, is_new) = {
+            let mut inner = self.lock();
+            let key = inner.plan.per_finder.then(|| account.clone());
+            if key.is_some() && inner.lines.len() >= COINBASES_LIMIT {
+                inner.lines.retain(|_, line| line.posted.receiver_count() > 0);
+            }
+            let is_new = !inner.lines.contains_key(&key);
+            let line = inner.lines.entry(key.clone()).or_insert_with(Line::new);
+            (line.posted.subscribe(), is_new && key.is_some())
+        };
+        if is_new {
+            // The board's task has ended only when the pool stops.
+            let _ = self.requests.send(account.clone()).await;
+        }
+        posting
+    }
+
+    /// A job made after `sent`, to carry a changed difficulty: one that was made for somebody else, or a new one.
+    pub fn fresh(&self, account: &AccountName, sent: Option<JobId>) -> Option<Arc<Published>> {
+        let mut inner = self.lock();
+        let key = inner.plan.per_finder.then(|| account.clone());
+        let work = inner.work.clone()?;
+        let line = inner.lines.get_mut(&key)?;
+        let candidates = [line.posted.borrow().clone(), line.variant.clone()];
+        let newest = candidates.into_iter().flatten().max_by_key(|published| published.job.id)?;
+        if sent.is_none_or(|sent| is_newer(newest.job.id, sent)) {
+            return Some(newest);
+        }
+        let variant = self.publishable(work, line.payments.clone()?)?;
+        line.variant = Some(Arc::clone(&variant));
+        Some(variant)
+    }
+
+    /// The newest job on the board.
+    pub fn newest(&self) -> watch::Receiver<Option<Arc<Published>>> {
+        self.newest.subscribe()
+    }
+
+    fn work(&self) -> Option<Arc<Work>> {
+        self.lock().work.clone()
+    }
+
+    fn plan(&self) -> Plan {
+        self.lock().plan
+    }
+
+    /// Another plan: all lines are closed, and connections subscribe again.
+    fn set_plan(&self, plan: Plan) {
+        let mut inner = self.lock();
+        if plan.per_finder != inner.plan.per_finder {
+            inner.lines.clear();
+        }
+        inner.plan = plan;
+    }
+
+    fn set_work(&self, work: &Arc<Work>) {
+        self.lock().work = Some(Arc::clone(work));
+    }
+
+    /// Whose coinbases are wanted, in no order; those that nobody holds any more are forgotten.
+    fn wanted(&self) -> Vec<Key> {
+        let mut inner = self.lock();
+        if !inner.plan.per_finder {
+            return vec![None];
+        }
+        inner.lines.retain(|key, line| key.is_none() || line.posted.receiver_count() > 0);
+        inner.lines.keys().filter(|key| key.is_some()).cloned().collect()
+    }
+
+    /// Makes a job and hands it to everybody on the line.
+    fn publish(&self, key: &Key, payments: Arc<[Payment]>) {
+        let mut inner = self.lock();
+        let Some(work) = inner.work.clone() else { return };
+        let Some(published) = self.publishable(work, Arc::clone(&payments)) else { return };
+        let line = inner.lines.entry(key.clone()).or_insert_with(Line::new);
+        line.payments = Some(payments);
+        line.variant = None;
+        line.posted.send_replace(Some(Arc::clone(&published)));
+        self.newest.send_replace(Some(published));
+    }
+
+    /// The same work with a new nonce and time, for everybody (V1-54).
+    fn refresh(&self) {
+        let inner = self.lock();
+        let due: Vec<(Key, Arc<[Payment]>)> = inner
+            .lines
+            .iter()
+            .filter_map(|(key, line)| Some((key.clone(), line.payments.clone()?)))
+            .collect();
+        drop(inner);
+        for (key, payments) in due {
+            self.publish(&key, payments);
+        }
+    }
+
+    fn publishable(&self, work: Arc<Work>, payments: Arc<[Payment]>) -> Option<Arc<Published>> {
+        let now = self.clock.now();
+        let id = JobId(self.next.fetch_add(1, Ordering::Relaxed));
+        let height = work.template.height;
+        // Unlike any nonce of an earlier run: the time is in it.
+        let nonce = (now.wall.0 << 20) ^ u64::from(id.0);
+        match Job::new((id, nonce), work, payments, &self.config.mark, now) {
+            Ok(job) => {
+                self.metrics.job_built(height);
+                let job = Arc::new(job);
+                let stratum_v1 = Arc::new(Announcement::new(Arc::clone(&job)));
+                Some(Arc::new(Published { job, stratum_v1, at: Instant::now() }))
+            }
+            Err(error) => {
+                tracing::error!(%error, height, "job not made");
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { posted: watch::Sender::new(None), payments: None, variant: None }
+    }
+}
+
+/// Ids count up and wrap.
+fn is_newer(a: JobId, b: JobId) -> bool {
+    a.0.wrapping_sub(b.0).wrapping_sub(1) < u32::MAX / 2
+}
+
+/// What makes the board's task act.
+enum Event {
+    Template(Arc<Template>),
+    Plan,
+    Account(AccountName),
+    Refresh,
+    Stop,
+}
+
+/// Keeps the board until the node's watch closes.
+pub async fn keep(
+    board: Arc<Board>,
+    splitter: Splitter,
+    mut templates: watch::Receiver<Option<Arc<Template>>>,
+    mut requests: mpsc::Receiver<AccountName>,
+    mut plans: watch::Receiver<u64>,
+) {
+    let mut tip: Option<(bitcoin::BlockHash, TipNumber, Moment)> = None;
+    let mut refresh = tokio::time::interval(board.config.refresh);
+    refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    templates.mark_changed();
+    loop {
+        let event = tokio::select! {
+            biased;
+            changed = templates.changed() => match changed {
+                Ok(()) => templates.borrow_and_update().clone().map_or(Event::Refresh, Event::Template),
+                Err(_) => Event::Stop,
+            },
+            Some(account) = requests.recv() => Event::Account(account),
+            Ok(()) = plans.changed() => Event::Plan,
+            _ = refresh.tick() => Event::Refresh,
+        };
+        match event {
+            Event::Template(template) => {
+                let place = next_tip(&mut tip, &template, board.clock.moment());
+                let work = Arc::new(Work::new(template, place, board.config.rollable));
+                splitter.note_template(&work.template);
+                board.set_work(&work);
+                publish_all(&board, &splitter, &work).await;
+                refresh.reset();
+            }
+            Event::Plan => {
+                if let Some(plan) = splitter.plan().await {
+                    board.set_plan(plan);
+                }
+                if let Some(work) = board.work() {
+                    publish_all(&board, &splitter, &work).await;
+                }
+            }
+            Event::Account(account) => {
+                if let (Some(work), true) = (board.work(), board.plan().per_finder) {
+                    publish_one(&board, &splitter, &work, &Some(account)).await;
+                }
+            }
+            Event::Refresh => board.refresh(),
+            Event::Stop => break,
+        }
+    }
+}
+
+fn next_tip(
+    tip: &mut Option<(bitcoin::BlockHash, TipNumber, Moment)>,
+    template: &Template,
+    now: Moment,
+) -> (TipNumber, Moment) {
+    match tip {
+        Some((previous, number, since)) if *previous == template.previous => (*number, *since),
+        _ => {
+            let number = TipNumber(tip.map_or(0, |(_, number, _)| number.0) + 1);
+            *tip = Some((template.previous, number, now));
+            (number, now)
+        }
+    }
+}
+
+async fn publish_all(board: &Board, splitter: &Splitter, work: &Arc<Work>) {
+    for key in board.wanted() {
+        publish_one(board, splitter, work, &key).await;
+    }
+}
+
+async fn publish_one(board: &Board, splitter: &Splitter, work: &Arc<Work>, key: &Key) {
+    let payments = splitter.payments(work, key.as_ref(), board.plan().window).await;
+    board.publish(key, payments);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_ids_wrap() {
+        assert!(is_newer(JobId(6), JobId(5)));
+        assert!(!is_newer(JobId(5), JobId(5)));
+        assert!(is_newer(JobId(0), JobId(u32::MAX)));
+        assert!(!is_newer(JobId(4), JobId(5)));
+    }
+}

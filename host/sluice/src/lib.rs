@@ -1,0 +1,22 @@
+//! The pool as a library: the binary is a thin shell around it, and the tests drive it from outside.
+//!
+//! Reading order: [`app`] puts the parts together; [`net`] runs connections, [`jobs`] makes work, [`blocks`] takes
+//! blocks; [`http`], [`view`] and [`metrics`] show what happens; [`config`] and [`cli`] are what it is told.
+
+pub mod app;
+pub mod blocks;
+pub mod chain;
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod console;
+pub mod demo;
+pub mod health;
+pub mod http;
+pub mod jobs;
+pub mod metrics;
+pub mod miner;
+pub mod net;
+pub mod run;
+pub mod view;

@@ -1,0 +1,311 @@
+//! What the pool counts. Every counter of the share path is resolved once, so that counting is one atomic add.
+//!
+//! Names, labels and meaning: docs/metrics.md, which a test compares with what [`Metrics::encode`] writes. Labels come
+//! from closed sets; accounts, workers, addresses and jobs are never labels.
+
+pub mod history;
+mod labels;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
+use sluice_core::ids::Protocol;
+use sluice_core::policy::PolicyKind;
+use sluice_core::session::Close;
+use sluice_core::share::Reason;
+use sluice_core::units::{Difficulty, Hashrate, Moment};
+
+use history::{History, Sample};
+pub use labels::{BlockOutcome, LoginOutcome, Refused, ReloadLabel};
+use labels::{ByKind, ByNode, ByProtocol, ByReload, ByTwo};
+
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Work is a sum of difficulties; a double, because difficulties reach from 2^-32 to 2^128.
+type Work = Counter<f64, AtomicU64>;
+
+/// All counters. Shared by everything that counts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    history: History,
+    protocols: [PerProtocol; Protocol::ALL.len()],
+    closed: Family<ByTwo, Counter>,
+    refused: Family<ByTwo, Counter>,
+    logins: Family<ByTwo, Counter>,
+    blocks: Family<ByTwo, Counter>,
+    jobs_built: Counter,
+    tip_height: Gauge,
+    commit_seconds: Histogram,
+    batch_shares: Histogram,
+    policy_calls: Family<ByKind, Counter>,
+    policy_traps: Family<ByKind, Counter>,
+    policy_reloads: Family<ByReload, Counter>,
+    node_healthy: Family<ByNode, Gauge>,
+    hashrate: Gauge<f64, AtomicU64>,
+}
+
+/// What is counted on the share path, resolved for one protocol.
+#[derive(Debug)]
+struct PerProtocol {
+    open: Gauge,
+    opened: Counter,
+    bans: Counter,
+    accepted: Counter,
+    rejected: [Counter; Reason::ALL.len()],
+    work: Work,
+    jobs_sent: Counter,
+    fanout_seconds: Histogram,
+    bytes_received: Counter,
+    bytes_sent: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("sluice");
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What is running", build);
+        let protocols = register_protocols(&mut registry);
+        let r = &mut registry;
+        Self {
+            closed: added(r, "connections_closed", "Connections that ended, by reason"),
+            refused: added(r, "connections_refused", "Connections refused at the door, by cause"),
+            logins: added(r, "logins", "Logins, by outcome"),
+            blocks: added(r, "blocks", "Blocks: found, then accepted or rejected by the nodes"),
+            jobs_built: added(r, "jobs_built", "Jobs made from templates"),
+            tip_height: added(r, "tip_height", "Height of the chain's tip"),
+            commit_seconds: put(
+                r,
+                "ledger_commit_seconds",
+                "Time of one ledger commit",
+                histogram_of_commits(),
+            ),
+            batch_shares: put(
+                r,
+                "ledger_batch_shares",
+                "Shares in one ledger commit",
+                histogram_of_batches(),
+            ),
+            policy_calls: added(r, "policy_calls", "Calls of a policy"),
+            policy_traps: added(r, "policy_traps", "Calls of a policy that were stopped"),
+            policy_reloads: added(r, "policy_reloads", "Reloads of a policy, by outcome"),
+            node_healthy: added(r, "node_healthy", "1 where the node answers and is synced, else 0"),
+            hashrate: added(r, "hashrate", "Estimated hashes per second over the last minute"),
+            history: History::default(),
+            protocols,
+            registry: Mutex::new(registry),
+        }
+    }
+
+    fn of(&self, protocol: Protocol) -> &PerProtocol {
+        match protocol {
+            Protocol::StratumV1 => &self.protocols[0],
+            Protocol::StratumV2 => &self.protocols[1],
+        }
+    }
+
+    pub fn connection_opened(&self, protocol: Protocol) {
+        self.of(protocol).opened.inc();
+        self.of(protocol).open.inc();
+    }
+
+    pub fn connection_closed(&self, protocol: Protocol, why: Close) {
+        self.of(protocol).open.dec();
+        self.closed.get_or_create(&ByTwo::reason(protocol, why.label())).inc();
+    }
+
+    pub fn connections(&self, protocol: Protocol) -> u64 {
+        u64::try_from(self.of(protocol).open.get()).unwrap_or(0)
+    }
+
+    /// A connection that never came to be.
+    pub fn connection_refused(&self, protocol: Protocol, cause: Refused) {
+        self.refused.get_or_create(&ByTwo::cause(protocol, cause.label())).inc();
+    }
+
+    pub fn banned(&self, protocol: Protocol) {
+        self.of(protocol).bans.inc();
+    }
+
+    pub fn login(&self, protocol: Protocol, outcome: LoginOutcome) {
+        self.logins.get_or_create(&ByTwo::outcome(protocol, outcome.label())).inc();
+    }
+
+    /// `count` shares worth `work` together: once per share, or once per batch.
+    pub fn shares_accepted(&self, protocol: Protocol, count: u64, work: f64) {
+        self.of(protocol).accepted.inc_by(count);
+        self.of(protocol).work.inc_by(work);
+    }
+
+    pub fn share_accepted(&self, protocol: Protocol, difficulty: Difficulty) {
+        self.shares_accepted(protocol, 1, difficulty.get());
+    }
+
+    pub fn share_rejected(&self, protocol: Protocol, reason: Reason) {
+        if let Some(counter) = self.of(protocol).rejected.get(reason as usize) {
+            counter.inc();
+        }
+    }
+
+    pub fn accepted(&self) -> u64 {
+        self.protocols.iter().map(|protocol| protocol.accepted.get()).sum()
+    }
+
+    /// For each reason, in the order of [`Reason::ALL`].
+    pub fn rejected(&self) -> [(Reason, u64); Reason::ALL.len()] {
+        Reason::ALL.map(|reason| {
+            let counters =
+                self.protocols.iter().filter_map(|protocol| protocol.rejected.get(reason as usize));
+            (reason, counters.map(Counter::get).sum())
+        })
+    }
+
+    pub fn block(&self, protocol: Protocol, outcome: BlockOutcome) {
+        self.blocks.get_or_create(&ByTwo::outcome(protocol, outcome.label())).inc();
+    }
+
+    pub fn job_built(&self, tip_height: u32) {
+        self.jobs_built.inc();
+        self.tip_height.set(i64::from(tip_height));
+    }
+
+    pub fn jobs_sent(&self, protocol: Protocol, count: u64) {
+        self.of(protocol).jobs_sent.inc_by(count);
+    }
+
+    /// From a job to the last connection that got it.
+    pub fn fanout(&self, protocol: Protocol, took: Duration) {
+        self.of(protocol).fanout_seconds.observe(took.as_secs_f64());
+    }
+
+    pub fn received(&self, protocol: Protocol, bytes: u64) {
+        self.of(protocol).bytes_received.inc_by(bytes);
+    }
+
+    pub fn sent(&self, protocol: Protocol, bytes: u64) {
+        self.of(protocol).bytes_sent.inc_by(bytes);
+    }
+
+    pub fn ledger_commit(&self, took: Duration, shares: u32) {
+        self.commit_seconds.observe(took.as_secs_f64());
+        self.batch_shares.observe(f64::from(shares));
+    }
+
+    /// Takes over totals that the policy host counts itself; they only grow.
+    pub fn policy_totals(&self, kind: PolicyKind, calls: u64, traps: u64) {
+        let label = ByKind { kind: kind.label() };
+        self.policy_calls.get_or_create(&label).inner().fetch_max(calls, Ordering::Relaxed);
+        self.policy_traps.get_or_create(&label).inner().fetch_max(traps, Ordering::Relaxed);
+    }
+
+    pub fn policy_reload(&self, kind: PolicyKind, outcome: ReloadLabel) {
+        self.policy_reloads.get_or_create(&ByReload { kind: kind.label(), outcome: outcome.label() }).inc();
+    }
+
+    /// `node` is its position in the configuration.
+    pub fn node_health(&self, node: u32, healthy: bool) {
+        self.node_healthy.get_or_create(&ByNode { node }).set(i64::from(healthy));
+    }
+
+    /// Adds a point to the history; called every [`history::STEP`].
+    pub fn sample(&self, at: Moment) {
+        let rejected = self.rejected().iter().map(|(_, count)| count).sum();
+        let work = self.protocols.iter().map(|protocol| protocol.work.get()).sum();
+        self.history.push(Sample { at, work, accepted: self.accepted(), rejected });
+        self.hashrate.set(self.hashrate().0);
+    }
+
+    /// Over the last minute of samples.
+    pub fn hashrate(&self) -> Hashrate {
+        self.history.hashrate()
+    }
+
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// All series in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        // A poisoned registry is still a complete registry: registering ended in `new`.
+        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Writing into a `String` does not fail.
+        let _ = text::encode(&mut out, &registry);
+        out
+    }
+}
+
+/// Registers a metric and keeps a handle of it.
+fn put<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn added<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    put(registry, name, help, M::default())
+}
+
+fn register_protocols(r: &mut Registry) -> [PerProtocol; Protocol::ALL.len()] {
+    let open: Family<ByProtocol, Gauge> = added(r, "connections", "Connections that are open");
+    let opened: Family<ByProtocol, Counter> = added(r, "connections_opened", "Connections accepted");
+    let bans: Family<ByProtocol, Counter> = added(r, "bans", "Addresses banned for a while");
+    let accepted: Family<ByProtocol, Counter> = added(r, "shares_accepted", "Shares accepted");
+    let rejected: Family<ByTwo, Counter> = added(r, "shares_rejected", "Shares rejected, by reason");
+    let work: Family<ByProtocol, Work> = added(r, "work", "Difficulty of the accepted shares, added up");
+    let jobs_sent: Family<ByProtocol, Counter> = added(r, "jobs_sent", "Jobs sent to miners");
+    let fanout: Family<ByProtocol, Histogram, fn() -> Histogram> =
+        Family::new_with_constructor(histogram_of_fanouts as fn() -> Histogram);
+    let fanout = put(r, "notify_fanout_seconds", "From a new job to the last connection that got it", fanout);
+    let received: Family<ByProtocol, Counter> = added(r, "bytes_received", "Bytes from miners");
+    let sent: Family<ByProtocol, Counter> = added(r, "bytes_sent", "Bytes to miners");
+    Protocol::ALL.map(|protocol| PerProtocol {
+        open: of(&open, protocol),
+        opened: of(&opened, protocol),
+        bans: of(&bans, protocol),
+        accepted: of(&accepted, protocol),
+        rejected: Reason::ALL
+            .map(|reason| rejected.get_or_create_owned(&ByTwo::reason(protocol, reason.label()))),
+        work: of(&work, protocol),
+        jobs_sent: of(&jobs_sent, protocol),
+        fanout_seconds: of(&fanout, protocol),
+        bytes_received: of(&received, protocol),
+        bytes_sent: of(&sent, protocol),
+    })
+}
+
+fn of<M: Clone, C: MetricConstructor<M>>(family: &Family<ByProtocol, M, C>, protocol: Protocol) -> M {
+    family.get_or_create_owned(&ByProtocol { protocol: protocol.label() })
+}
+
+/// 0.1 ms to 3.3 s.
+fn histogram_of_fanouts() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 16))
+}
+
+/// 50 us to 1.6 s.
+fn histogram_of_commits() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_05, 2.0, 16))
+}
+
+/// 1 to 16384 shares.
+fn histogram_of_batches() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 15))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! Accepting connections: socket options, the gate, PROXY headers, TLS, and then a session.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use ppp::{HeaderResult, PartialResult};
+use sluice_core::ids::{ConnectionId, Protocol};
+use sluice_core::session::{Close, Session};
+use sluice_stratum_v1 as v1;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::config::ProxyProtocol;
+use crate::metrics::Refused;
+
+use super::connection::{Connection, Pick, Shared};
+use super::gate::{Gate, Pass};
+use super::tls::Certificate;
+
+/// For a PROXY header and for a TLS handshake.
+const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest PROXY header that is understood, in bytes: v1 has 107, v2 with its extensions seldom more than 300.
+const PROXY_HEADER_LIMIT: usize = 2048;
+/// Pause after the system could not give a socket (too many files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const BACKLOG: i32 = 4096;
+/// V1-78
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(30))
+    .with_retries(3);
+
+/// A bound SV1 listener.
+pub struct Listener {
+    socket: TcpListener,
+    session: Arc<v1::SessionConfig>,
+    proxy: ProxyProtocol,
+    certificate: Option<Arc<Certificate>>,
+}
+
+/// What all listeners of a protocol share.
+#[derive(Clone)]
+pub struct Entrance {
+    pub shared: Arc<Shared>,
+    pub gate: Arc<Gate>,
+    pub ids: Arc<AtomicU64>,
+}
+
+impl Listener {
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn bind(
+        address: SocketAddr,
+        session: Arc<v1::SessionConfig>,
+        proxy: ProxyProtocol,
+        certificate: Option<Arc<Certificate>>,
+    ) -> anyhow::Result<Self> {
+        let socket = bind(address).with_context(|| {
+            format!(
+                "failed to listen on {address}; is another program there? choose another address or port 0"
+            )
+        })?;
+        Ok(Self { socket, session, proxy, certificate })
+    }
+
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    pub fn has_tls(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    pub fn name(&self) -> &str {
+        &self.session.listener
+    }
+
+    /// Accepts until the pool closes. Connections run in tasks of their own.
+    pub async fn serve(self, entrance: Entrance) {
+        if let Some(certificate) = &self.certificate {
+            tokio::spawn(Arc::clone(certificate).follow());
+        }
+        let mut closing = entrance.shared.closing.clone();
+        let listener = Arc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.socket.accept() => accepted,
+                // While there is no work newcomers are refused one by one (V1-80); only the end of the pool ends this.
+                _ = closing.wait_for(|why| *why == Some(Close::Shutdown)) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let (listener, entrance) = (Arc::clone(&listener), entrance.clone());
+                    tokio::spawn(async move { listener.admit(entrance, stream, peer).await });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, listener = listener.name(), "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn admit(&self, entrance: Entrance, stream: TcpStream, peer: SocketAddr) {
+        let shared = &entrance.shared;
+        if let Err(cause) = self.try_admit(&entrance, stream, peer).await {
+            shared.metrics.connection_refused(Protocol::StratumV1, cause);
+            tracing::debug!(peer.addr = %peer, listener = self.name(), cause = cause.label(), "connection refused");
+        }
+    }
+
+    async fn try_admit(
+        &self,
+        entrance: &Entrance,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(), Refused> {
+        if entrance.shared.closing.borrow().is_some() || !*entrance.shared.accepting.borrow() {
+            return Err(Refused::NoWork);
+        }
+        // A socket that was reset already fails later, when it is read.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
+        let address = match self.proxy {
+            ProxyProtocol::Off => peer.ip(),
+            wanted => timely(read_proxy_header(&mut stream, wanted, peer.ip()), Refused::ProxyHeader).await?,
+        };
+        let pass = entrance.gate.enter(address, entrance.shared.clock.moment())?;
+        match &self.certificate {
+            None => self.run(entrance, stream, address, pass).await,
+            Some(certificate) => {
+                let stream = timely(certificate.acceptor().accept(stream), Refused::Tls).await?;
+                self.run(entrance, stream, address, pass).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run<T: AsyncRead + AsyncWrite + Unpin + Send>(
+        &self,
+        entrance: &Entrance,
+        stream: T,
+        address: IpAddr,
+        pass: Pass,
+    ) {
+        let text: Arc<str> = address.to_string().into();
+        let shared = &entrance.shared;
+        let session = v1::Connection::new(Arc::clone(&self.session), text, shared.clock.now());
+        let pick: Pick<v1::Announcement> = |published| &published.stratum_v1;
+        run_session(entrance, (Protocol::StratumV1, session), stream, pick, address).await;
+        drop(pass);
+    }
+}
+
+async fn run_session<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send>(
+    entrance: &Entrance,
+    (protocol, session): (Protocol, S),
+    stream: T,
+    pick: Pick<S::Work>,
+    address: IpAddr,
+) {
+    let shared = &entrance.shared;
+    let id = ConnectionId(entrance.ids.fetch_add(1, Ordering::Relaxed));
+    tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, "connected");
+    let connection = Connection::new(Arc::clone(shared), (protocol, id), session, stream, pick);
+    let why = connection.run().await;
+    tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, reason = why.label(), "connection closed");
+    if why.is_offence() && entrance.gate.offence(address, shared.clock.moment()) {
+        shared.metrics.banned(protocol);
+        tracing::warn!(peer.addr = %address, %protocol, reason = why.label(), "address banned");
+    }
+}
+
+/// With the time limit of the preamble.
+async fn timely<V, E>(work: impl Future<Output = Result<V, E>>, refused: Refused) -> Result<V, Refused> {
+    match tokio::time::timeout(PREAMBLE_TIMEOUT, work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) | Err(_) => Err(refused),
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // A restart must not wait for old connections to time out.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Reads exactly the header, and whom it speaks for; `LOCAL` and `UNKNOWN` speak for the proxy itself.
+async fn read_proxy_header(
+    stream: &mut TcpStream,
+    wanted: ProxyProtocol,
+    peer: IpAddr,
+) -> io::Result<IpAddr> {
+    let mut buffer = vec![0; PROXY_HEADER_LIMIT];
+    let mut seen = 0;
+    loop {
+        let count = stream.peek(&mut buffer).await?;
+        // Nothing new means the peer has closed, or sends nothing: the time limit ends that.
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let header = HeaderResult::parse(&buffer[..count]);
+        if header.is_complete() {
+            let (length, address) = understand(header, wanted, peer)?;
+            stream.read_exact(&mut buffer[..length]).await?;
+            return Ok(address);
+        }
+        if count == buffer.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if count == seen {
+            // peek() is ready as long as anything is there: wait until there is more.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        seen = count;
+    }
+}
+
+fn understand(header: HeaderResult<'_>, wanted: ProxyProtocol, peer: IpAddr) -> io::Result<(usize, IpAddr)> {
+    let refused = || io::Error::from(io::ErrorKind::InvalidData);
+    match (header, wanted) {
+        (HeaderResult::V1(Ok(header)), ProxyProtocol::V1 | ProxyProtocol::Any) => {
+            let address = match header.addresses {
+                ppp::v1::Addresses::Tcp4(tcp) => tcp.source_address.into(),
+                ppp::v1::Addresses::Tcp6(tcp) => tcp.source_address.into(),
+                ppp::v1::Addresses::Unknown => peer,
+            };
+            Ok((header.header.len(), address))
+        }
+        (HeaderResult::V2(Ok(header)), ProxyProtocol::V2 | ProxyProtocol::Any) => {
+            let address = match (header.command, header.addresses) {
+                (ppp::v2::Command::Proxy, ppp::v2::Addresses::IPv4(ip)) => ip.source_address.into(),
+                (ppp::v2::Command::Proxy, ppp::v2::Addresses::IPv6(ip)) => ip.source_address.into(),
+                _ => peer,
+            };
+            Ok((header.len(), address))
+        }
+        _ => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn through(bytes: &[u8], wanted: ProxyProtocol) -> (io::Result<IpAddr>, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        for piece in bytes.chunks(7) {
+            client.write_all(piece).await.unwrap();
+        }
+        drop(client);
+        let address = read_proxy_header(&mut server, wanted, "127.0.0.1".parse().unwrap()).await;
+        let mut rest = Vec::new();
+        server.read_to_end(&mut rest).await.unwrap();
+        (address, rest)
+    }
+
+    #[tokio::test]
+    async fn version_1_names_the_miner_and_leaves_the_rest() {
+        // V1-81
+        let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 3333\r\n{\"id\":1}\n";
+        let (address, rest) = through(header, ProxyProtocol::Any).await;
+        assert_eq!(address.unwrap(), "192.0.2.7".parse::<IpAddr>().unwrap());
+        assert_eq!(rest, b"{\"id\":1}\n");
+    }
+
+    #[tokio::test]
+    async fn version_2_names_the_miner() {
+        let source: SocketAddr = "[2001:db8::7]:5000".parse().unwrap();
+        let to: SocketAddr = "[2001:db8::1]:3333".parse().unwrap();
+        let version = ppp::v2::Version::Two | ppp::v2::Command::Proxy;
+        let header = ppp::v2::Builder::with_addresses(version, ppp::v2::Protocol::Stream, (source, to))
+            .build()
+            .unwrap();
+        let (address, _) = through(&header, ProxyProtocol::V2).await;
+        assert_eq!(address.unwrap(), source.ip());
+    }
+
+    #[tokio::test]
+    async fn refuses_what_is_no_header_or_another_version() {
+        for (bytes, wanted) in [
+            (b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n".as_slice(), ProxyProtocol::Any),
+            (b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 3333\r\n", ProxyProtocol::V2),
+            (b"PROXY TCP4 nonsense\r\n", ProxyProtocol::V1),
+        ] {
+            assert!(through(bytes, wanted).await.0.is_err());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `sluice run`, and the deeper looks of `check` and `plugin inspect`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use sluice_core::policy::PolicyKind;
+use sluice_policy::{Loader, Policies, ReloadOutcome};
+
+use crate::app::{self, Pool};
+use crate::commands::plugin::{CheckResult, Import, Inspection};
+use crate::config::Config;
+use crate::console::say;
+
+/// How often the configuration file is looked at for changed policy settings.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs the pool until interrupted.
+///
+/// # Errors
+/// What could not be started.
+pub async fn run(file: &Path, config: Config, interrupted: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let pool = Pool::start(&config).await?;
+    for listener in &pool.listeners {
+        let scheme = if listener.tls { "stratum+ssl" } else { "stratum+tcp" };
+        say(&format!("sv1      {scheme}://{}  ({})", listener.address, listener.name));
+    }
+    say(&format!("http     http://{}/", pool.http));
+    tokio::select! {
+        () = follow_settings(file, config, &pool.policies) => {}
+        () = interrupted => {}
+    }
+    tracing::info!("stopping");
+    pool.stop().await;
+    Ok(())
+}
+
+/// Hands changed policy settings to the policies while they run. Every other change waits for a restart, and says so.
+async fn follow_settings(file: &Path, mut config: Config, policies: &Policies) {
+    let modified =
+        |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut seen = modified(file);
+    let mut interval = tokio::time::interval(LOOK_INTERVAL);
+    loop {
+        interval.tick().await;
+        let now = modified(file);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        let changed = match Config::load(file) {
+            Ok(changed) => changed,
+            Err(errors) => {
+                tracing::error!(%errors, "the changed configuration is refused; the present one stays");
+                continue;
+            }
+        };
+        for kind in PolicyKind::ALL {
+            let settings = &changed.policy.of(kind).settings;
+            if *settings != config.policy.of(kind).settings {
+                match policies.reconfigure(kind, settings.clone()).await {
+                    ReloadOutcome::Rejected { why } => {
+                        tracing::error!(%kind, why, "changed settings refused")
+                    }
+                    outcome => tracing::info!(%kind, ?outcome, "changed settings"),
+                }
+            }
+        }
+        let mut rest = changed.clone();
+        rest.policy = config.policy.clone();
+        if rest != config {
+            tracing::warn!("the configuration changed beyond policy settings; that takes a restart");
+        }
+        config.policy = changed.policy;
+    }
+}
+
+/// What `check` finds beyond the file itself: plugins that do not load, files that cannot be read.
+pub fn deeper_problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Err(error) = app::check_data_dir(&config.data_dir) {
+        problems.push(format!("data_dir: {error:#}"));
+    }
+    for listener in &config.stratum_v1.listeners {
+        if let Some(tls) = &listener.tls
+            && let Err(error) = crate::net::tls::Certificate::load(tls.clone())
+        {
+            problems.push(format!("stratum_v1.listener {}: {error:#}", listener.name));
+        }
+    }
+    match app::compiler()
+        .and_then(|compiler| Ok(Loader::new(&config.data_dir.join("policies"), compiler, config.network)?))
+    {
+        Ok(loader) => problems.extend(PolicyKind::ALL.into_iter().filter_map(|kind| {
+            let error = load(&loader, config, kind).err()?;
+            Some(format!("policy.{kind}: {error:#}"))
+        })),
+        Err(error) => problems.push(format!("policy: {error:#}")),
+    }
+    problems
+}
+
+fn load(loader: &Loader, config: &Config, kind: PolicyKind) -> anyhow::Result<()> {
+    let slot = app::slot_config(config, kind);
+    let file = config.policy.dir.join(&slot.file);
+    let bytes = std::fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
+    match kind {
+        PolicyKind::Auth => drop(loader.auth(&bytes, &slot)?),
+        PolicyKind::Vardiff => drop(loader.vardiff(&bytes, &slot)?),
+        PolicyKind::Payout => drop(loader.payout(&bytes, &slot)?),
+    }
+    Ok(())
+}
+
+/// Looks at a plugin file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn inspect(file: &PathBuf) -> anyhow::Result<Inspection> {
+    let bytes = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let scratch = std::env::temp_dir().join(format!("sluice-inspect-{}", std::process::id()));
+    let loader = Loader::new(&scratch, app::compiler()?, bitcoin::Network::Regtest)?;
+    let found = sluice_policy::inspect(&bytes, &loader);
+    // What cannot be removed is the system's to clean.
+    let _ = std::fs::remove_dir_all(&scratch);
+    let checks = found
+        .problems
+        .iter()
+        .map(|problem| CheckResult { name: "load".into(), error: Some(problem.clone()) });
+    Ok(Inspection {
+        file: file.display().to_string(),
+        bytes: u64::try_from(found.size).unwrap_or(u64::MAX),
+        hash: found.sha256,
+        kind: found.kinds.first().copied(),
+        wit: found.wit_version,
+        imports: found
+            .imports
+            .into_iter()
+            .map(|import| Import {
+                name: import.name,
+                granted: import.granted,
+                hint: import.advice.map(str::to_owned),
+            })
+            .collect(),
+        exports: found.exports,
+        descriptor: found.descriptor,
+        checks: checks.collect(),
+    })
+}

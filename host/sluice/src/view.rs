@@ -1,0 +1,183 @@
+//! What the HTTP side sees of the pool.
+
+use std::sync::Arc;
+
+use bitcoin::Network;
+use sluice_core::template::Template;
+use sluice_core::units::Timestamp;
+use sluice_ledger::{Ledger, LedgerError, LedgerHealth};
+use sluice_node::{ChainHealth, NodeHandle};
+use sluice_policy::{Policies, PolicyStatus};
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::http::{
+    Answer, BlockInfo, Connections, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo, Shares,
+    Tip, ViewError, WorkerInfo,
+};
+use crate::jobs::Posting;
+use crate::metrics::Metrics;
+use crate::net::connection::Shared;
+
+pub struct View {
+    network: Network,
+    ledger: Ledger,
+    policies: Policies,
+    metrics: Arc<Metrics>,
+    templates: watch::Receiver<Option<Arc<Template>>>,
+    health: watch::Receiver<ChainHealth>,
+    newest: Posting,
+    ledger_health: watch::Receiver<LedgerHealth>,
+    blocks: watch::Receiver<u64>,
+}
+
+impl View {
+    pub fn new(network: Network, shared: &Shared, node: &NodeHandle, blocks: watch::Receiver<u64>) -> Self {
+        Self {
+            network,
+            ledger: shared.ledger.clone(),
+            policies: shared.policies.clone(),
+            metrics: Arc::clone(&shared.metrics),
+            templates: node.templates(),
+            health: node.health(),
+            newest: shared.board.newest(),
+            ledger_health: shared.ledger.health(),
+            blocks,
+        }
+    }
+}
+
+fn failed(error: LedgerError) -> ViewError {
+    ViewError(format!("the ledger does not answer: {error}"))
+}
+
+impl PoolView for View {
+    fn pool(&self) -> PoolInfo {
+        let tip = self.templates.borrow().as_ref().map(|template| Tip {
+            height: template.height.saturating_sub(1),
+            hash: template.previous.to_string(),
+        });
+        let job = self.newest.borrow().as_ref().map(|published| JobInfo {
+            id: published.job.id.to_string(),
+            height: published.job.work.template.height,
+            age_ms: u64::try_from(published.at.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        PoolInfo {
+            network: network_name(self.network).to_owned(),
+            tip,
+            job,
+            connections: Connections::of(&self.metrics),
+            shares: Shares::of(&self.metrics),
+            hashrate: self.metrics.hashrate().0,
+            blocks: *self.blocks.borrow(),
+        }
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        let health = self.health.borrow();
+        if !health.is_healthy() {
+            return Err(format!("no node serves templates: {}", health.overall()));
+        }
+        if self.newest.borrow().is_none() && self.templates.borrow().is_none() {
+            return Err("there is no job yet".to_owned());
+        }
+        match &*self.ledger_health.borrow() {
+            LedgerHealth::Healthy => Ok(()),
+            LedgerHealth::Failing { error, .. } => Err(format!("the ledger cannot write: {error}")),
+        }
+    }
+
+    fn policies(&self) -> Answer<'_, Vec<PolicyInfo>> {
+        Box::pin(async { Ok(self.policies.status().into_iter().map(policy_info).collect()) })
+    }
+
+    fn workers(&self, limit: usize) -> Answer<'_, Vec<WorkerInfo>> {
+        Box::pin(async move {
+            let rows = self.ledger.workers(clock::wall(), limit).await.map_err(failed)?;
+            let info = rows.into_iter().map(|row| WorkerInfo {
+                account: row.account,
+                worker: row.worker,
+                protocol: row.protocol,
+                shares: row.shares,
+                work: row.work,
+                hashrate: row.hashrate.0,
+                last_share_at: row.last_share_at,
+            });
+            Ok(info.collect())
+        })
+    }
+
+    fn blocks(&self, limit: usize) -> Answer<'_, Vec<BlockInfo>> {
+        Box::pin(async move {
+            let rows = self.ledger.blocks(limit).await.map_err(failed)?;
+            let info = rows.into_iter().map(|row| BlockInfo {
+                height: row.height,
+                hash: row.hash.to_string(),
+                state: row.state.to_owned(),
+                reason: (!row.reason.is_empty()).then_some(row.reason),
+                settled: row.settled,
+                at: row.at,
+                account: row.account,
+                worker: row.worker,
+                difficulty: row.network_difficulty.get(),
+                reward_sat: row.reward_sat,
+            });
+            Ok(info.collect())
+        })
+    }
+
+    fn credits(&self, limit: usize) -> Answer<'_, Vec<CreditInfo>> {
+        Box::pin(async move {
+            let rows = self.ledger.credits(limit).await.map_err(failed)?;
+            let info = rows.into_iter().map(|row| CreditInfo {
+                block: row.block.to_string(),
+                height: row.height,
+                at: row.at,
+                account: row.account,
+                amount_sat: row.amount_sat,
+                reason: row.reason,
+                policy_hash: row.policy_hash,
+            });
+            Ok(info.collect())
+        })
+    }
+
+    fn before_scrape(&self, metrics: &Metrics) {
+        for status in self.policies.status() {
+            metrics.policy_totals(status.kind, status.figures.calls, status.figures.traps);
+        }
+    }
+}
+
+/// `main`, `testnet4`, `signet` or `regtest`, as in the configuration.
+pub fn network_name(network: Network) -> &'static str {
+    network.to_core_arg()
+}
+
+fn policy_info(status: PolicyStatus) -> PolicyInfo {
+    PolicyInfo {
+        kind: status.kind,
+        file: status.file,
+        name: status.name,
+        version: status.version,
+        hash: status.hash,
+        generation: status.generation,
+        loaded_at: Timestamp(status.loaded_at),
+        state: word(&status.state),
+        last_reload: ReloadInfo {
+            outcome: word(&status.last_reload.outcome),
+            at: Timestamp(status.last_reload.at),
+            error: status.last_reload.error,
+        },
+        calls: status.figures.calls,
+        traps: status.figures.traps,
+    }
+}
+
+/// A unit variant as its serialised word.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,335 @@
+//! The HTTP side as a client sees it: a real server on a free port, a pool that is made up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use sluice::commands::status::{Response, get};
+use sluice::http::{
+    Answer, BlockInfo, Connections, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo, Shares,
+    Tip, ViewError, WorkerInfo, serve,
+};
+use sluice::metrics::{Metrics, Refused};
+use sluice_core::ids::Protocol;
+use sluice_core::policy::PolicyKind;
+use sluice_core::share::Reason;
+use sluice_core::units::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A pool that says hostile things and whose ledger may be out of order.
+#[derive(Default)]
+struct MadeUp {
+    stopped: AtomicBool,
+    ledger_fails: AtomicBool,
+}
+
+const HOSTILE: &str = "<b>bold</b>\"'&";
+
+impl MadeUp {
+    fn ledger<T: Send + 'static>(&self, value: T) -> Answer<'_, T> {
+        let failed = self.ledger_fails.load(Ordering::Relaxed);
+        Box::pin(
+            async move { if failed { Err(ViewError("the ledger is <busy>".to_owned())) } else { Ok(value) } },
+        )
+    }
+}
+
+impl PoolView for MadeUp {
+    fn pool(&self) -> PoolInfo {
+        let metrics = Metrics::new();
+        metrics.share_rejected(Protocol::StratumV1, Reason::Stale);
+        PoolInfo {
+            network: "regtest".to_owned(),
+            tip: Some(Tip { height: 101, hash: "0f".repeat(32) }),
+            job: Some(JobInfo { id: "2a".to_owned(), height: 102, age_ms: 1500 }),
+            connections: Connections { stratum_v1: 4, stratum_v2: 0 },
+            shares: Shares { accepted: 9, ..Shares::of(&metrics) },
+            hashrate: 2.5e12,
+            blocks: 3,
+        }
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        if self.stopped.load(Ordering::Relaxed) { Err("no node answers".to_owned()) } else { Ok(()) }
+    }
+
+    fn policies(&self) -> Answer<'_, Vec<PolicyInfo>> {
+        let error = Some(format!("imports {HOSTILE}"));
+        let last_reload = ReloadInfo { outcome: "rejected".to_owned(), at: Timestamp(5), error };
+        let policy = |kind: PolicyKind| PolicyInfo {
+            kind,
+            file: format!("{kind}.wasm"),
+            name: HOSTILE.to_owned(),
+            version: "1.0.0".to_owned(),
+            hash: "ab".repeat(32),
+            generation: 2,
+            loaded_at: Timestamp(4),
+            state: "active".to_owned(),
+            last_reload: last_reload.clone(),
+            calls: 12,
+            traps: 0,
+        };
+        let policies = PolicyKind::ALL.map(policy).to_vec();
+        Box::pin(async move { Ok(policies) })
+    }
+
+    fn workers(&self, limit: usize) -> Answer<'_, Vec<WorkerInfo>> {
+        let worker = |index| WorkerInfo {
+            account: "alice".to_owned(),
+            worker: format!("{HOSTILE}{index}"),
+            protocol: Protocol::StratumV1,
+            shares: 5,
+            work: 5.0,
+            hashrate: 1e9,
+            last_share_at: Timestamp(6),
+        };
+        self.ledger((0..2000).take(limit).map(worker).collect())
+    }
+
+    fn blocks(&self, limit: usize) -> Answer<'_, Vec<BlockInfo>> {
+        let block = BlockInfo {
+            height: 101,
+            hash: "0f".repeat(32),
+            state: "rejected".to_owned(),
+            reason: Some("bad-cb-height".to_owned()),
+            settled: false,
+            at: Timestamp(7),
+            account: "alice".to_owned(),
+            worker: "rig".to_owned(),
+            difficulty: 1.0,
+            reward_sat: 5_000_000_000,
+        };
+        self.ledger(vec![block; limit.min(3)])
+    }
+
+    fn credits(&self, limit: usize) -> Answer<'_, Vec<CreditInfo>> {
+        let credit = CreditInfo {
+            block: "0f".repeat(32),
+            height: 101,
+            at: Timestamp(8),
+            account: String::new(),
+            amount_sat: 123,
+            reason: "fee".to_owned(),
+            policy_hash: "ab".repeat(32),
+        };
+        self.ledger(vec![credit; limit.min(1)])
+    }
+
+    fn before_scrape(&self, metrics: &Metrics) {
+        metrics.policy_totals(PolicyKind::Auth, 12, 0);
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    pool: Arc<MadeUp>,
+    metrics: Arc<Metrics>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (pool, metrics) = (Arc::new(MadeUp::default()), Arc::new(Metrics::new()));
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(serve(listener, pool.clone(), metrics.clone(), shutdown));
+        Self { address, pool, metrics, stop, task }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        let (url, path) = (format!("http://{}", self.address), path.to_owned());
+        tokio::task::spawn_blocking(move || get(&url, &path)).await.unwrap().unwrap()
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        let response = self.get(path).await;
+        assert_eq!((response.status, response.content_type.as_str()), (200, "application/json"), "{path}");
+        serde_json::from_slice(&response.body).unwrap()
+    }
+
+    async fn text(&self, path: &str) -> (u16, String) {
+        let response = self.get(path).await;
+        (response.status, String::from_utf8(response.body).unwrap())
+    }
+
+    async fn error(&self, path: &str) -> (u16, String) {
+        let (status, text) = self.text(path).await;
+        let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}"));
+        assert!(value["error"]["message"].is_string(), "{path}: {text}");
+        (status, value["error"]["code"].as_str().unwrap().to_owned())
+    }
+}
+
+#[tokio::test]
+async fn pool_has_the_documented_shape() {
+    let server = Server::start().await;
+    let rejected = serde_json::json!({
+        "unknown_job": 0, "stale": 1, "duplicate": 0, "low_difficulty": 0, "time_too_old": 0, "time_too_new": 0,
+        "bad_version": 0, "bad_extranonce": 0, "unauthorized": 0, "malformed": 0,
+    });
+    let expected = serde_json::json!({
+        "network": "regtest",
+        "tip": {"height": 101, "hash": "0f".repeat(32)},
+        "job": {"id": "2a", "height": 102, "age_ms": 1500},
+        "connections": {"stratum_v1": 4, "stratum_v2": 0},
+        "shares": {"accepted": 9, "rejected": rejected},
+        "hashrate": 2.5e12,
+        "blocks": 3,
+    });
+    assert_eq!(server.json("/api/v1/pool").await, expected);
+}
+
+#[tokio::test]
+async fn policies_have_the_documented_shape() {
+    let server = Server::start().await;
+    let list = server.json("/api/v1/policies").await;
+    let kinds: Vec<&str> =
+        list.as_array().unwrap().iter().map(|policy| policy["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["auth", "vardiff", "payout"]);
+    for field in [
+        "kind",
+        "file",
+        "name",
+        "version",
+        "hash",
+        "generation",
+        "loaded_at",
+        "last_reload",
+        "calls",
+        "traps",
+    ] {
+        assert!(!list[0][field].is_null(), "{field}");
+    }
+    let reload = serde_json::json!({"outcome": "rejected", "at": 5, "error": format!("imports {HOSTILE}")});
+    assert_eq!(list[2]["last_reload"], reload);
+}
+
+#[tokio::test]
+async fn lists_are_bounded() {
+    let server = Server::start().await;
+    let length = async |path: &str| server.json(path).await.as_array().unwrap().len();
+    assert_eq!(length("/api/v1/workers").await, 100);
+    assert_eq!(length("/api/v1/workers?limit=7").await, 7);
+    assert_eq!(length("/api/v1/workers?limit=1000").await, 1000);
+    assert_eq!(length("/api/v1/blocks?limit=2").await, 2);
+    assert_eq!(length("/api/v1/credits").await, 1);
+    for query in
+        ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=", "limt=5", "limit=99999999999999999999999"]
+    {
+        for list in ["workers", "blocks", "credits"] {
+            let path = format!("/api/v1/{list}?{query}");
+            assert_eq!(server.error(&path).await, (400, "bad_query".to_owned()), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_are_errors_in_json() {
+    let server = Server::start().await;
+    for path in
+        ["/nothing", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/pool", "/api/v1/pool/x", "//", "/%ff"]
+    {
+        assert_eq!(server.error(path).await, (404, "not_found".to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn only_reading_is_allowed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start().await;
+    for path in ["/", "/api/v1/pool", "/metrics"] {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let request =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("method_not_allowed"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn ledger_that_fails_is_an_error_and_leaves_the_page_standing() {
+    let server = Server::start().await;
+    server.pool.ledger_fails.store(true, Ordering::Relaxed);
+    for path in ["/api/v1/workers", "/api/v1/blocks", "/api/v1/credits"] {
+        assert_eq!(server.error(path).await, (503, "unavailable".to_owned()));
+    }
+    let (status, page) = server.text("/").await;
+    assert_eq!(status, 200);
+    assert!(page.contains("Not to be had now: the ledger is &lt;busy&gt;"), "{page}");
+}
+
+#[tokio::test]
+async fn health_is_about_the_process_and_readiness_about_the_pool() {
+    let server = Server::start().await;
+    assert_eq!(server.text("/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(server.text("/readyz").await, (200, "ready\n".to_owned()));
+    server.pool.stopped.store(true, Ordering::Relaxed);
+    assert_eq!(server.text("/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(server.text("/readyz").await, (503, "not ready: no node answers\n".to_owned()));
+    assert!(server.text("/").await.1.contains("not ready: no node answers"));
+}
+
+#[tokio::test]
+async fn metrics_are_fresh() {
+    let server = Server::start().await;
+    server.metrics.connection_refused(Protocol::StratumV1, Refused::Banned);
+    let response = server.get("/metrics").await;
+    assert!(response.content_type.starts_with("application/openmetrics-text"), "{}", response.content_type);
+    let text = String::from_utf8(response.body).unwrap();
+    assert!(
+        text.contains("sluice_connections_refused_total{protocol=\"stratum_v1\",cause=\"banned\"} 1"),
+        "{text}"
+    );
+    // What the pool counts elsewhere is fetched for the scrape.
+    assert!(text.contains("sluice_policy_calls_total{kind=\"auth\"} 12"), "{text}");
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn page_shows_the_pool_and_takes_hostile_text_for_text() {
+    let server = Server::start().await;
+    let response = server.get("/").await;
+    assert!(response.content_type.starts_with("text/html"));
+    let page = String::from_utf8(response.body).unwrap();
+    for part in ["2.50 TH/s", "tip 101", "job 2a, 1 s old", "10.00 %", "stale 1", "bad-cb-height", "the pool"]
+    {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    assert!(!page.contains("<b>bold") && page.contains("&lt;b&gt;bold&lt;/b&gt;&quot;&#39;&amp;"));
+    // Nothing is loaded from elsewhere.
+    assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="), "{page}");
+}
+
+#[tokio::test]
+async fn history_begins_with_the_server() {
+    let server = Server::start().await;
+    let history = server.json("/api/v1/history").await;
+    assert_eq!(history["step_s"], 5);
+    assert!(history["points"].is_array());
+}
+
+#[tokio::test]
+async fn shutdown_ends_the_server_even_with_a_connection_open() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start().await;
+    let mut idle = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 1];
+    idle.read_exact(&mut first).await.unwrap();
+    // This one never ends its request.
+    let mut slow = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    slow.write_all(b"GET / HT").await.unwrap();
+    server.stop.send(()).unwrap();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), server.task).await;
+    ended.expect("it ends").unwrap().unwrap();
+}

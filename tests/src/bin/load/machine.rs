@@ -1,0 +1,69 @@
+//! What the standard library cannot ask of the system: cores, open files, another process's memory.
+#![allow(
+    unsafe_code,
+    reason = "three calls of libc that have no safe form; each is given a struct on the stack"
+)]
+
+use std::fs;
+use std::io;
+use std::mem;
+
+use anyhow::{Context, Result};
+
+/// Keeps this thread, and what it starts from now on, on one core.
+///
+/// # Errors
+/// There is no such core.
+pub fn pin(core: usize) -> Result<()> {
+    // SAFETY: a cpu_set_t is plain bits for which zero is valid; CPU_SET writes only inside it; the call reads it.
+    let status = unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(core % libc::CPU_SETSIZE as usize, &mut set);
+        libc::sched_setaffinity(0, mem::size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    checked(status).with_context(|| format!("this process cannot be kept on core {core}"))
+}
+
+/// Allows as many open files as the system lets this user have; children inherit it.
+///
+/// # Errors
+/// The system refuses.
+pub fn raise_open_files() -> Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a valid rlimit that lives longer than they do.
+    checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: as above.
+    checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    Ok(limit.rlim_cur)
+}
+
+fn checked(status: libc::c_int) -> Result<()> {
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error().into()) }
+}
+
+/// Resident memory of a process, in bytes.
+///
+/// # Errors
+/// It is gone, or this is not Linux.
+pub fn resident(pid: u32) -> Result<u64> {
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).context("the pool's memory cannot be read")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
+}
+
+/// Seconds of processor time a process has used.
+///
+/// # Errors
+/// It is gone, or this is not Linux.
+pub fn processor_seconds(pid: u32) -> Result<f64> {
+    /// USER_HZ, fixed by the Linux interface.
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the pool's times cannot be read")?;
+    // The name before may hold anything but ends with the last parenthesis.
+    let (_, fields) = stat.rsplit_once(") ").context("no fields")?;
+    let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / TICKS)
+}

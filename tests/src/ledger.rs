@@ -1,0 +1,91 @@
+//! The ledger as anyone with SQLite sees it, for what the HTTP API does not list share by share.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use rusqlite::{Connection, OpenFlags};
+
+/// What the ledger keeps of a share's hash: the first 16 bytes as Bitcoin serialises it.
+pub type ShareKey = [u8; 16];
+
+/// The SQLite file in `data` or in a directory in it.
+///
+/// # Errors
+/// There is none, or more than one.
+pub fn file(data: &Path) -> Result<PathBuf> {
+    let mut found = databases(data)?;
+    for entry in fs::read_dir(data)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(databases(&path)?);
+        }
+    }
+    ensure!(found.len() == 1, "{} holds {} databases", data.display(), found.len());
+    found.pop().context("there is one")
+}
+
+fn databases(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let mut magic = [0; 15];
+        let reads = path.is_file() && fs::File::open(&path)?.read_exact(&mut magic).is_ok();
+        if reads && magic == *b"SQLite format 3" {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn open(data: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(file(data)?, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(crate::SOON)?;
+    Ok(connection)
+}
+
+/// How often each share is in the log.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn shares(data: &Path) -> Result<HashMap<ShareKey, u32>> {
+    let connection = open(data)?;
+    let mut statement = connection.prepare("SELECT hash FROM shares")?;
+    let mut counts = HashMap::new();
+    let keys = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+    for key in keys {
+        let key = ShareKey::try_from(key?.as_slice()).context("a hash that is not 16 bytes")?;
+        *counts.entry(key).or_insert(0) += 1;
+    }
+    Ok(counts)
+}
+
+/// The sum of all entries, and how many transactions do not come to zero by themselves.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn imbalance(data: &Path) -> Result<(i64, u32)> {
+    let connection = open(data)?;
+    let total = connection.query_row("SELECT coalesce(sum(amount), 0) FROM entries", [], |row| row.get(0))?;
+    let unbalanced =
+        "SELECT count(*) FROM (SELECT journal FROM entries GROUP BY journal HAVING sum(amount) <> 0)";
+    Ok((total, connection.query_row(unbalanced, [], |row| row.get(0))?))
+}
+
+/// How many settled rounds there are.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn rounds(data: &Path) -> Result<u32> {
+    Ok(open(data)?.query_row("SELECT count(*) FROM rounds", [], |row| row.get(0))?)
+}
+
+/// SQLite's own opinion of the file: `ok`, or what is wrong.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn integrity(data: &Path) -> Result<String> {
+    Ok(open(data)?.query_row("PRAGMA integrity_check", [], |row| row.get(0))?)
+}

@@ -1,0 +1,176 @@
+//! Many miners that submit as fast as they are answered, and keep account of every share.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::ledger::ShareKey;
+use crate::miner::{self, Miner};
+
+/// How to load a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub connections: u32,
+    /// Accounts that the connections are spread over.
+    pub accounts: u32,
+    /// Submissions without a reply, for each connection.
+    pub in_flight: usize,
+}
+
+/// What became of the shares of one or many connections.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// The pool said yes.
+    pub acknowledged: Vec<ShareKey>,
+    /// Code and share of what it said no to.
+    pub refused: Vec<(i64, ShareKey)>,
+    /// Sent, and not answered when the connection ended.
+    pub unanswered: Vec<ShareKey>,
+    /// Connections that ended before they were told to.
+    pub disconnects: u32,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: Self) {
+        self.acknowledged.extend(other.acknowledged);
+        self.refused.extend(other.refused);
+        self.unanswered.extend(other.unanswered);
+        self.disconnects += other.disconnects;
+    }
+
+    /// Compares with the share log: acknowledged exactly once, refused not at all, unanswered at most once, and nothing
+    /// else. Whether an unanswered share was logged is open.
+    ///
+    /// # Errors
+    /// Says how many shares break which rule.
+    pub fn compare(&self, log: &HashMap<ShareKey, u32>) -> Result<()> {
+        let count = |key: &ShareKey| log.get(key).copied().unwrap_or(0);
+        let lost = self.acknowledged.iter().filter(|key| count(key) == 0).count();
+        let twice = log.values().filter(|count| **count > 1).count();
+        // A refused duplicate is in the log, of course.
+        let refused = self.refused.iter().filter(|(code, key)| *code != 22 && count(key) > 0).count();
+        let open = self.unanswered.iter().filter(|key| count(key) > 0).count();
+        let extra = log.len() as i128 - (self.acknowledged.len() - lost) as i128 - open as i128;
+        ensure!(
+            (lost, twice, refused, extra) == (0, 0, 0, 0),
+            "of {} acknowledged shares {lost} are lost; {twice} are logged twice, {refused} although refused, \
+             {extra} that nobody sent or that were not told apart",
+            self.acknowledged.len(),
+        );
+        Ok(())
+    }
+}
+
+/// Miners at work.
+pub struct Stress {
+    tasks: JoinSet<Result<Tally>>,
+    stop: watch::Sender<bool>,
+    progress: watch::Receiver<u64>,
+}
+
+/// How long a miner waits for the replies it is owed when it is told to stop.
+const DRAIN: Duration = Duration::from_secs(60);
+
+impl Stress {
+    /// Connects everybody, then lets them work.
+    ///
+    /// # Errors
+    /// Somebody was not let in.
+    pub async fn start(address: SocketAddr, load: Load) -> Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let (counter, progress) = watch::channel(0);
+        let mut tasks = JoinSet::new();
+        for number in 0..load.connections {
+            let user = format!("{}.w{number}", miner::address(number % load.accounts));
+            let miner = Miner::working(address, &user).await.with_context(|| format!("miner {number}"))?;
+            tasks.spawn(work(miner, load.in_flight, stopped.clone(), counter.clone()));
+        }
+        Ok(Self { tasks, stop, progress })
+    }
+
+    /// Waits until `count` shares more have been acknowledged.
+    ///
+    /// # Errors
+    /// They are not, in good time.
+    pub async fn acknowledged(&mut self, count: u64) -> Result<()> {
+        let goal = *self.progress.borrow() + count;
+        let wait = self.progress.wait_for(|progress| *progress >= goal);
+        tokio::time::timeout(crate::SOON, wait).await.context("shares are not acknowledged any more")??;
+        Ok(())
+    }
+
+    /// Tells everybody to stop, waits for the replies they are owed, and adds up.
+    ///
+    /// # Errors
+    /// A miner was answered with something it cannot have been.
+    pub async fn finish(self) -> Result<Tally> {
+        self.stop.send_replace(true);
+        self.ended().await
+    }
+
+    /// Waits until every connection has ended, and adds up.
+    ///
+    /// # Errors
+    /// A miner was answered with something it cannot have been.
+    pub async fn ended(mut self) -> Result<Tally> {
+        let mut total = Tally::default();
+        while let Some(tally) = self.tasks.join_next().await {
+            total.add(tally??);
+        }
+        Ok(total)
+    }
+}
+
+async fn work(
+    mut miner: Miner,
+    in_flight: usize,
+    stop: watch::Receiver<bool>,
+    counter: watch::Sender<u64>,
+) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut waiting: HashMap<u64, ShareKey> = HashMap::new();
+    loop {
+        while waiting.len() < in_flight && !*stop.borrow() {
+            let job = miner.job().await?;
+            let share = miner.mine(&job)?;
+            let params = share.params(miner.user());
+            match miner.send("mining.submit", params).await {
+                Ok(id) => drop(waiting.insert(id, share.key())),
+                // Part of it may have arrived. Reading says what happened.
+                Err(_) => {
+                    tally.unanswered.push(share.key());
+                    break;
+                }
+            }
+        }
+        if waiting.is_empty() && *stop.borrow() {
+            return Ok(tally);
+        }
+        let line = miner.line_within(DRAIN).await?;
+        let Some(line) = line else {
+            tally.unanswered.extend(waiting.into_values());
+            tally.disconnects += 1;
+            return Ok(tally);
+        };
+        if line["method"].is_null() {
+            answered(&line, &mut waiting, &mut tally)?;
+            counter.send_modify(|count| *count += u64::from(line["result"] == true));
+        }
+    }
+}
+
+fn answered(line: &Value, waiting: &mut HashMap<u64, ShareKey>, tally: &mut Tally) -> Result<()> {
+    let id = line["id"].as_u64().with_context(|| format!("a reply without a number: {line}"))?;
+    let key = waiting.remove(&id).with_context(|| format!("a second reply, or one to nothing: {line}"))?;
+    if line["result"] == true {
+        tally.acknowledged.push(key);
+    } else {
+        tally.refused.push((miner::error_code(line)?, key));
+    }
+    Ok(())
+}

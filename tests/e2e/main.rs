@@ -1,1 +1,13 @@
-fn main() {}
+//! The pool from outside: the built program, real sockets, a real node, real files.
+//!
+//! Every module starts pools of its own, so that all tests run beside each other.
+
+mod cli;
+mod crash;
+mod damage;
+mod demo;
+mod files;
+mod nodes;
+mod regtest;
+mod reload;
+mod transcripts;

@@ -11,7 +11,7 @@ use crate::queue::{LoggedShare, NameRow};
 use crate::templates::TemplateRow;
 
 /// Rows of one INSERT. Measured; see docs/ledger.md.
-const ROWS_PER_STATEMENT: usize = 1;
+const ROWS_PER_STATEMENT: usize = 16;
 const COLUMNS: usize = 7;
 
 /// SQLite's integers are signed. Nothing here comes near 2^63.

@@ -18,8 +18,8 @@ use crate::queue::{Queue, Resume};
 const APPLICATION_ID: i64 = 0x534c_4752;
 /// The steps from an empty file to the present schema; `user_version` counts those done. Never changed, only added to.
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
-/// Up to this size the whole file is checked at the start (about a second per GiB); beyond it, all but the share log.
-const CHECK_LIMIT_BYTES: u64 = 4 << 30;
+/// Up to this size the whole file is checked at the start (about five seconds per GiB); beyond it, all but the share log.
+const CHECK_LIMIT_BYTES: u64 = 2 << 30;
 /// Page cache of a connection, in KiB. The writer only appends.
 const CACHE_KIB: i64 = 8192;
 /// The most that may stay in the write-ahead log's file after it was moved.

@@ -176,19 +176,19 @@ impl Shared {
                 Err(error)
             }
         };
-        if !self.add(Arc::clone(&entry)) && written.is_err() {
+        if !self.add(&entry) && written.is_err() {
             tracing::error!(hash = %entry.hash, "a found block is neither on disk nor being submitted");
         }
         written
     }
 
     /// Whether there was room; otherwise it waits on disk until there is.
-    fn add(&self, entry: Arc<Entry>) -> bool {
+    fn add(&self, entry: &Arc<Entry>) -> bool {
         let mut work = self.work();
-        let added = work.cases.add(Arc::clone(&entry), Instant::now());
+        let added = work.cases.add(Arc::clone(entry), Instant::now());
         if added {
             // Under the lock, so that no verdict is told before.
-            self.tell(&entry, Outcome::Pending);
+            self.tell(entry, Outcome::Pending);
             self.changed.notify_all();
         }
         added
@@ -205,7 +205,7 @@ impl Shared {
             }
         };
         for entry in pending {
-            if !self.add(Arc::new(entry)) {
+            if !self.add(&Arc::new(entry)) {
                 break;
             }
         }
@@ -225,10 +225,10 @@ impl Shared {
             let answer = sink.submit(&entry.block);
             match &answer {
                 Ok(answer) => {
-                    tracing::info!(hash = %entry.hash, node = sink.name(), ?answer, "block submitted")
+                    tracing::info!(hash = %entry.hash, node = sink.name(), ?answer, "block submitted");
                 }
                 Err(error) => {
-                    tracing::warn!(hash = %entry.hash, node = sink.name(), %error, "block not submitted")
+                    tracing::warn!(hash = %entry.hash, node = sink.name(), %error, "block not submitted");
                 }
             }
             let step = self.work().cases.answered(entry.hash, node, answer.ok(), Instant::now());

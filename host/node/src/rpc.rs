@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bitcoincore_rpc::{Client, RpcApi, jsonrpc};
+use bitcoincore_rpc::{Client, jsonrpc};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -106,7 +106,7 @@ impl Rpc {
         if let Some(id) = longpollid {
             request["longpollid"] = json!(id);
         }
-        let raw: Box<RawValue> = self.call("getblocktemplate", &[request], timeout)?;
+        let raw = self.raw("getblocktemplate", &[request], timeout)?;
         Ok(Received::parse(raw.get(), network, crate::clock::now())?)
     }
 
@@ -148,6 +148,18 @@ impl Rpc {
         parameters: &[Value],
         timeout: Duration,
     ) -> Result<T, RpcError> {
+        let raw = self.raw(method, parameters, timeout)?;
+        serde_json::from_str(raw.get())
+            .map_err(|error| RpcError::Garbage { method, detail: error.to_string() })
+    }
+
+    /// The result as the node wrote it.
+    fn raw(
+        &self,
+        method: &'static str,
+        parameters: &[Value],
+        timeout: Duration,
+    ) -> Result<Box<RawValue>, RpcError> {
         let (authorization, fresh) = self.authorization()?;
         match self.attempt(method, parameters, authorization, timeout) {
             // bitcoind writes a new cookie each time it starts.
@@ -164,13 +176,13 @@ impl Rpc {
         }
     }
 
-    fn attempt<T: DeserializeOwned>(
+    fn attempt(
         &self,
         method: &'static str,
         parameters: &[Value],
         authorization: String,
         timeout: Duration,
-    ) -> Result<T, RpcError> {
+    ) -> Result<Box<RawValue>, RpcError> {
         let http = Http {
             host: self.address.host.clone(),
             port: self.address.port,
@@ -179,7 +191,15 @@ impl Rpc {
             line: Arc::clone(&self.line),
         };
         let client = Client::from_jsonrpc(jsonrpc::Client::with_transport(http));
-        client.call(method, parameters).map_err(|error| explain(method, error))
+        // One level below `Client::call`, which would scan and copy a template's megabytes once more.
+        let client = client.get_jsonrpc_client();
+        let send = || -> Result<_, jsonrpc::Error> {
+            let parameters = serde_json::value::to_raw_value(parameters)?;
+            let response = client.send_request(client.build_request(method, Some(&parameters)))?;
+            response.error.map_or(Ok(response.result), |refusal| Err(refusal.into()))
+        };
+        let result = send().map_err(|error| explain(method, error))?;
+        result.ok_or_else(|| RpcError::Garbage { method, detail: "no result".into() })
     }
 
     /// The header, and whether it was made just now.
@@ -219,28 +239,25 @@ fn read_cookie(path: &PathBuf) -> Result<String, RpcError> {
     Ok(cookie.to_owned())
 }
 
-fn explain(method: &'static str, error: bitcoincore_rpc::Error) -> RpcError {
-    let garbage = |detail: String| RpcError::Garbage { method, detail };
+fn explain(method: &'static str, error: jsonrpc::Error) -> RpcError {
     match error {
-        bitcoincore_rpc::Error::JsonRpc(jsonrpc::Error::Rpc(refusal)) => {
+        jsonrpc::Error::Rpc(refusal) => {
             RpcError::Refused { method, code: refusal.code, message: bounded(refusal.message) }
         }
-        bitcoincore_rpc::Error::JsonRpc(jsonrpc::Error::Transport(inner)) => {
-            match inner.downcast::<HttpError>() {
-                Ok(http) => explain_http(method, *http),
-                Err(other) => RpcError::Unreachable(other.to_string()),
-            }
-        }
-        other => garbage(bounded(other.to_string())),
+        jsonrpc::Error::Transport(inner) => match inner.downcast::<HttpError>() {
+            Ok(http) => explain_http(method, &http),
+            Err(other) => RpcError::Unreachable(bounded(other.to_string())),
+        },
+        other => RpcError::Garbage { method, detail: bounded(other.to_string()) },
     }
 }
 
-fn explain_http(method: &'static str, error: HttpError) -> RpcError {
+fn explain_http(method: &'static str, error: &HttpError) -> RpcError {
     match error {
-        HttpError::Timeout(after) => RpcError::Timeout(after),
+        HttpError::Timeout(after) => RpcError::Timeout(*after),
         HttpError::Interrupted => RpcError::Interrupted,
         HttpError::Unauthorized => RpcError::Unauthorized,
-        HttpError::Status(status) => RpcError::Status(status),
+        HttpError::Status(status) => RpcError::Status(*status),
         HttpError::Connect(_) | HttpError::Io(_) | HttpError::Closed => {
             RpcError::Unreachable(error.to_string())
         }

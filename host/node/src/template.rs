@@ -170,7 +170,7 @@ pub(crate) fn decode_hex(text: &str) -> Option<Vec<u8>> {
             (high << 4) | (low & 15)
         })
         .collect();
-    (text.len() % 2 == 0 && seen < 16).then_some(bytes)
+    (text.len().is_multiple_of(2) && seen < 16).then_some(bytes)
 }
 
 pub(crate) fn encode_hex(bytes: &[u8]) -> String {

@@ -205,7 +205,10 @@ impl CodeCache {
                     .stdout(Stdio::null())
                     .stderr(Stdio::piped())
                     .spawn()
-                    .map_err(|error| LoadError::Read { path: program.clone(), why: error.to_string() })?;
+                    .map_err(|error| LoadError::Compiler {
+                        status: format!("{} did not start", program.display()),
+                        said: error.to_string(),
+                    })?;
                 watch_child(child, superseded)
             }
         }

@@ -124,7 +124,7 @@ impl Outline {
 }
 
 fn malformed(error: impl fmt::Display) -> LoadError {
-    LoadError::Malformed(error.to_string())
+    LoadError::Malformed(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn list(names: &[String]) -> String {

@@ -7,8 +7,8 @@ use sluice_core::policy::{PolicyFailure, PolicyKind};
 /// Why a component was refused. The text names what is wrong and what would help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
-    #[error("cannot read {path}: {why}", path = path.display())]
-    Read { path: PathBuf, why: String },
+    #[error("it cannot be read: {0}")]
+    Read(String),
     #[error("the file has {size} bytes, at most {limit} are allowed")]
     TooLarge { size: u64, limit: u64 },
     #[error("this is precompiled code, not a component; hand in the .wasm it was made from")]
@@ -23,7 +23,7 @@ pub enum LoadError {
     World { kind: PolicyKind, why: String },
     #[error("compiling failed: {0}")]
     Compile(String),
-    #[error("the compiler ended with {status}: {said}")]
+    #[error("the compiler failed ({status}): {said}")]
     Compiler { status: String, said: String },
     #[error("compiling took longer than {seconds} s and was stopped")]
     CompileTimeout { seconds: u64 },

@@ -147,7 +147,7 @@ impl First {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let failed = |error: std::io::Error| LoadError::Read { path: path.to_owned(), why: error.to_string() };
+    let failed = |error: std::io::Error| LoadError::Read(error.to_string());
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)

@@ -46,9 +46,7 @@ fn compiles_once_and_maps_afterwards() {
 
 fn a_refusal_by_the_child_is_quoted() {
     let root = tempfile::tempdir().expect("a directory");
-    let mut bytes = guest::Guest::new(PolicyKind::Auth, "a").build();
-    let marker = bytes.windows(2).rposition(|pair| pair == [0x00, 0x0b]).expect("there is a body");
-    bytes[marker] = 0xff;
+    let bytes = guest::spoiled();
     let why = load(root.path(), child(), &bytes).expect_err("it does not compile");
     assert!(matches!(&why, LoadError::Compile(text) if !text.is_empty()), "{why}");
 }
@@ -57,7 +55,7 @@ fn a_child_that_is_no_compiler_is_an_error() {
     let root = tempfile::tempdir().expect("a directory");
     let bytes = guest::Guest::new(PolicyKind::Auth, "b").build();
     let why = load(root.path(), nowhere(), &bytes).expect_err("there is no compiler");
-    assert!(matches!(why, LoadError::Read { .. }), "{why}");
+    assert!(matches!(why, LoadError::Compiler { .. }), "{why}");
     let why = load(root.path(), Compiler::Child { program: "/bin/false".into(), args: Vec::new() }, &bytes);
     assert!(matches!(why, Err(LoadError::Compiler { .. })), "{why:?}");
     load(root.path(), child(), &bytes).expect("nothing of that is remembered");

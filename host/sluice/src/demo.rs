@@ -20,9 +20,9 @@ const SHIPPED: [(&str, &[u8]); 5] = [
     ("payout-solo.wasm", include_bytes!("../../../plugins/dist/payout-solo.wasm")),
 ];
 
-/// BIP173's example key on regtest: nobody's money is at stake.
+/// BIP173's examples on regtest: nobody's money is at stake.
 const MINER_ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-const POOL_ADDRESS: &str = "bcrt1q0xcqpzrky6eff2g52qdye53xkk9jxkvrh6yhyw";
+const POOL_ADDRESS: &str = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
 /// At a few million hashes a second, a block every quarter of a minute.
 const NETWORK_DIFFICULTY: f64 = 0.01;
 
@@ -118,12 +118,15 @@ fn configuration(args: &cli::Demo, data: &Path, plugins: &Path) -> anyhow::Resul
     let text = format!(
         r#"
 network = "regtest"
+data_dir = "."
 [pool]
 address = "{POOL_ADDRESS}"
 [simulation]
 enabled = true
 [[stratum_v1.listener]]
 name = "demo"
+[policy]
+dir = "."
 [policy.auth]
 file = "auth-address.wasm"
 settings = {{ network = "regtest" }}

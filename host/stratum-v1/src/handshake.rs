@@ -244,8 +244,7 @@ impl Connection {
         (self.agent, self.hardware) = (None, None);
         let supply = Supply::Opening;
         let since = now.moment;
-        self.phase =
-            Phase::Working(Working { subscription, logins, pacing, supply, since, accepted: 0 });
+        self.phase = Phase::Working(Working { subscription, logins, pacing, supply, since, accepted: 0 });
     }
 
     pub(crate) fn opened(&mut self, now: Now, decision: Option<Decision>) {

@@ -121,9 +121,10 @@ impl Replies {
 
     /// Appends what may go out.
     pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
-        let ready = self.held.front().map_or(self.bytes.len(), |start| {
-            usize::try_from(start - self.gone).unwrap_or(self.bytes.len())
-        });
+        let ready = self
+            .held
+            .front()
+            .map_or(self.bytes.len(), |start| usize::try_from(start - self.gone).unwrap_or(self.bytes.len()));
         out.extend_from_slice(&self.bytes[..ready]);
         self.bytes.drain(..ready);
         self.gone += ready as u64;
@@ -149,5 +150,6 @@ impl Replies {
 /// Appends a `mining.set_difficulty` line (V1-38: no exponent, no trailing `.0`).
 pub(crate) fn write_set_difficulty(difficulty: Difficulty, out: &mut Vec<u8>) {
     // Writing to memory does not fail; if it did, nothing would be written.
-    writeln!(out, r#"{{"id":null,"method":"mining.set_difficulty","params":[{difficulty}]}}"#).unwrap_or_default();
+    writeln!(out, r#"{{"id":null,"method":"mining.set_difficulty","params":[{difficulty}]}}"#)
+        .unwrap_or_default();
 }

@@ -117,7 +117,7 @@ impl Board {
         let chosen = choose(&heights, state.active);
         if chosen != state.active {
             let name = chosen.map_or("none", |node| state.seats[node].name.as_str());
-            tracing::info!(node = name, "serving templates from another node");
+            tracing::info!(node = name, "the node that serves templates has changed");
         }
         state.active = chosen;
         state.down_since = match chosen {

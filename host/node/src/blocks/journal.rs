@@ -164,12 +164,12 @@ impl Journal {
         let file = File::open(&path).map_err(failed("open", &path))?;
         let mut line = Vec::new();
         BufReader::new(file).take(HEAD_LIMIT).read_until(b'\n', &mut line).map_err(failed("read", &path))?;
-        let head: Head = serde_json::from_slice(&line).map_err(|error| damaged(&path, error))?;
+        let head: Head = serde_json::from_slice(&line).map_err(|error| damaged(&path, &error))?;
         if head.format != FORMAT {
-            return Err(damaged(&path, format!("format {} is not {FORMAT}", head.format)));
+            return Err(damaged(&path, &format!("format {} is not {FORMAT}", head.format)));
         }
         if head.hash != hash {
-            return Err(damaged(&path, "it holds another block than its name says"));
+            return Err(damaged(&path, &"it holds another block than its name says"));
         }
         Ok(head)
     }
@@ -180,11 +180,11 @@ impl Journal {
         let start = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
         bytes.drain(..start);
         if bytes.len() != head.size {
-            return Err(damaged(&path, format!("{} bytes instead of {}", bytes.len(), head.size)));
+            return Err(damaged(&path, &format!("{} bytes instead of {}", bytes.len(), head.size)));
         }
         let header = bytes.get(..80).and_then(|header| consensus::deserialize::<BlockHeader>(header).ok());
         if header.map(|header| header.block_hash()) != Some(head.hash) {
-            return Err(damaged(&path, "the block does not have the hash of its name"));
+            return Err(damaged(&path, &"the block does not have the hash of its name"));
         }
         Ok(Entry {
             hash: head.hash,
@@ -258,6 +258,6 @@ fn failed(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Journ
     move |source| JournalError::Io { action, path: path.clone(), source }
 }
 
-fn damaged(path: &Path, problem: impl ToString) -> JournalError {
+fn damaged(path: &Path, problem: &impl ToString) -> JournalError {
     JournalError::Damaged { path: path.to_owned(), problem: problem.to_string() }
 }

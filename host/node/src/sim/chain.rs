@@ -202,7 +202,7 @@ impl Chain {
 
     /// The block's height, or Core's word for the first thing that is wrong, in Core's order.
     fn check(&self, block: &Block, now: Timestamp) -> Result<u32, &'static str> {
-        self.check_alone(block)?;
+        check_alone(block)?;
         let Some(parent) = self.known.get(&block.header.prev_blockhash) else {
             return Err("prev-blk-not-found");
         };
@@ -211,32 +211,6 @@ impl Chain {
         check_placed(block, height)?;
         self.check_money(block, height)?;
         Ok(height)
-    }
-
-    /// What needs no other block (Core: `CheckBlock`).
-    fn check_alone(&self, block: &Block) -> Result<(), &'static str> {
-        // Proof of work against the block's own bits; whether these are right comes later.
-        let target = Target::from_compact(block.header.bits);
-        if target == Target::ZERO || !target.is_met_by(block.block_hash()) {
-            return Err("high-hash");
-        }
-        if block.compute_merkle_root() != Some(block.header.merkle_root) {
-            return Err("bad-txnmrklroot");
-        }
-        let mut seen = HashSet::new();
-        if !block.txdata.iter().all(|transaction| seen.insert(transaction.compute_txid())) {
-            return Err("bad-txns-duplicate");
-        }
-        let Some(coinbase) = block.txdata.first().filter(|first| first.is_coinbase()) else {
-            return Err("bad-cb-missing");
-        };
-        if block.txdata[1..].iter().any(Transaction::is_coinbase) {
-            return Err("bad-cb-multiple");
-        }
-        if !(2..=100).contains(&coinbase.input[0].script_sig.len()) {
-            return Err("bad-cb-length");
-        }
-        Ok(())
     }
 
     /// Core: `ContextualCheckBlockHeader`.
@@ -272,6 +246,32 @@ impl Chain {
             .ok_or("bad-txns-txouttotal-toolarge")?;
         if paid > allowed { Err("bad-cb-amount") } else { Ok(()) }
     }
+}
+
+/// What needs no other block (Core: `CheckBlock`).
+fn check_alone(block: &Block) -> Result<(), &'static str> {
+    // Proof of work against the block's own bits; whether these are right comes later.
+    let target = Target::from_compact(block.header.bits);
+    if target == Target::ZERO || !target.is_met_by(block.block_hash()) {
+        return Err("high-hash");
+    }
+    if block.compute_merkle_root() != Some(block.header.merkle_root) {
+        return Err("bad-txnmrklroot");
+    }
+    let mut seen = HashSet::new();
+    if !block.txdata.iter().all(|transaction| seen.insert(transaction.compute_txid())) {
+        return Err("bad-txns-duplicate");
+    }
+    let Some(coinbase) = block.txdata.first().filter(|first| first.is_coinbase()) else {
+        return Err("bad-cb-missing");
+    };
+    if block.txdata[1..].iter().any(Transaction::is_coinbase) {
+        return Err("bad-cb-multiple");
+    }
+    if !(2..=100).contains(&coinbase.input[0].script_sig.len()) {
+        return Err("bad-cb-length");
+    }
+    Ok(())
 }
 
 /// What the height and the witnesses decide (Core: `ContextualCheckBlock`).

@@ -181,7 +181,11 @@ async fn a_node_that_comes_back_on_another_network_is_not_used() {
     let node = FakeNode::start();
     let handle = start(config(&[&node])).await.unwrap();
     tip(&handle, 1).await;
+    // It restarts: connections break, then it answers from another chain.
+    node.set(|state| state.mode = Mode::Raw(Vec::new()));
+    eventually(&mut handle.health(), health(0, unreachable("closed"))).await;
     node.set(|state| {
+        state.mode = Mode::Well;
         state.chain = "test";
         state.tip = (5, 9);
     });

@@ -78,10 +78,10 @@ fn coinbases() {
         block.txdata.push(second);
     });
     check(Some("bad-cb-length"), |block| {
-        block.txdata[0].input[0].script_sig = ScriptBuf::from_bytes(vec![0x51])
+        block.txdata[0].input[0].script_sig = ScriptBuf::from_bytes(vec![0x51]);
     });
     check(Some("bad-cb-length"), |block| {
-        block.txdata[0].input[0].script_sig = ScriptBuf::from_bytes(vec![0; 101])
+        block.txdata[0].input[0].script_sig = ScriptBuf::from_bytes(vec![0; 101]);
     });
     // 201 is 0x00c9 as a script number.
     check(None, |block| block.txdata[0].input[0].script_sig = ScriptBuf::from_bytes(vec![2, 0xc9, 0]));
@@ -125,7 +125,7 @@ fn other_transactions() {
 
 /// Makes the commitment right again after a transaction was changed.
 fn recommit(block: &mut Block) {
-    let root = block.witness_root().unwrap();
+    let root = block.witness_root().expect("it has transactions");
     let commitment = Block::compute_witness_commitment(&root, &[0; 32]);
     let script = block.txdata[0].output[1].script_pubkey.as_mut_bytes();
     script[6..38].copy_from_slice(commitment.as_byte_array());
@@ -166,7 +166,7 @@ fn a_side_chain_wins_when_it_is_longer() {
     chain.force_block(NOW);
     submit(&mut chain, &late);
     // On top of the block that lost the race so far.
-    let mut next = template.clone();
+    let mut next = template;
     next.height += 1;
     next.previous = late.block_hash();
     let next = changed(&next, |block| block.header.time += 1);

@@ -13,7 +13,7 @@ use sluice_node::{Auth, NodeAddress, NodeConfig, Polling, Rpc};
 const CALL: Duration = Duration::from_secs(30);
 
 /// Killed when dropped.
-pub struct Bitcoind {
+pub(crate) struct Bitcoind {
     program: PathBuf,
     dir: tempfile::TempDir,
     port: u16,
@@ -40,7 +40,7 @@ fn program(test: &str) -> Option<PathBuf> {
 
 impl Bitcoind {
     /// A new regtest chain. `None` if there is no bitcoind here.
-    pub fn start(test: &str) -> Option<Self> {
+    pub(crate) fn start(test: &str) -> Option<Self> {
         let program = program(test)?;
         // A port that was free may be taken by the time bitcoind listens on it.
         for _ in 0..5 {
@@ -87,7 +87,7 @@ impl Bitcoind {
     }
 
     /// As `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -95,7 +95,7 @@ impl Bitcoind {
     }
 
     /// Ends in good order and writes everything to disk.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let _: String = self.call("stop", &[]);
         if let Some(mut child) = self.child.take() {
             let _ = child.wait();
@@ -103,24 +103,24 @@ impl Bitcoind {
     }
 
     /// The same chain on the same port again.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         assert!(self.run(), "bitcoind comes back");
     }
 
-    pub fn address(&self) -> NodeAddress {
+    pub(crate) fn address(&self) -> NodeAddress {
         let cookie = self.dir.path().join("regtest/.cookie");
         NodeAddress { host: "127.0.0.1".into(), port: self.port, auth: Auth::Cookie(cookie) }
     }
 
-    pub fn config(&self) -> NodeConfig {
+    pub(crate) fn config(&self) -> NodeConfig {
         NodeConfig { network: Network::Regtest, nodes: vec![self.address()], polling: Polling::default() }
     }
 
-    pub fn rpc(&self) -> Rpc {
+    pub(crate) fn rpc(&self) -> Rpc {
         Rpc::new(self.address())
     }
 
-    pub fn call<T: serde::de::DeserializeOwned>(
+    pub(crate) fn call<T: serde::de::DeserializeOwned>(
         &self,
         method: &'static str,
         parameters: &[serde_json::Value],
@@ -129,14 +129,14 @@ impl Bitcoind {
     }
 
     /// Mines `count` blocks to anyone; the hash of the last.
-    pub fn generate(&self, count: u32) -> String {
+    pub(crate) fn generate(&self, count: u32) -> String {
         let script = ScriptBuf::from_bytes(vec![0x51]);
         let address = Address::p2wsh(&script, Network::Regtest).to_string();
         let hashes: Vec<String> = self.call("generatetoaddress", &[json!(count), json!(address)]);
         hashes.last().expect("at least one").clone()
     }
 
-    pub fn height(&self) -> u32 {
+    pub(crate) fn height(&self) -> u32 {
         self.call("getblockcount", &[])
     }
 }

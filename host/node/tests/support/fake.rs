@@ -11,7 +11,7 @@ use sluice_node::{Auth, NodeAddress, NodeConfig, Polling, Secret};
 
 /// How it answers.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Mode {
+pub(crate) enum Mode {
     Well,
     /// These bytes, whatever is asked; then it closes.
     Raw(Vec<u8>),
@@ -22,21 +22,21 @@ pub enum Mode {
 }
 
 /// What it knows. Tests change it and wait for it.
-pub struct State {
-    pub mode: Mode,
-    pub chain: &'static str,
-    pub downloading: bool,
+pub(crate) struct State {
+    pub(crate) mode: Mode,
+    pub(crate) chain: &'static str,
+    pub(crate) downloading: bool,
     /// The tip's height and a number that makes its hash.
-    pub tip: (u32, u8),
+    pub(crate) tip: (u32, u8),
     /// The only `Authorization` it takes.
-    pub authorization: Option<String>,
+    pub(crate) authorization: Option<String>,
     /// Results of `submitblock`, the first one next; the last stays.
-    pub verdicts: Vec<Value>,
-    pub submitted: Vec<String>,
+    pub(crate) verdicts: Vec<Value>,
+    pub(crate) submitted: Vec<String>,
     /// Long polls that wait now.
-    pub waiting: usize,
+    pub(crate) waiting: usize,
     /// Methods asked, in order.
-    pub asked: Vec<String>,
+    pub(crate) asked: Vec<String>,
     stopped: bool,
 }
 
@@ -46,13 +46,13 @@ struct Shared {
 }
 
 /// Ends when dropped.
-pub struct FakeNode {
+pub(crate) struct FakeNode {
     port: u16,
     shared: Arc<Shared>,
 }
 
 impl FakeNode {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let state = State {
@@ -81,19 +81,19 @@ impl FakeNode {
         Self { port, shared }
     }
 
-    pub fn address(&self) -> NodeAddress {
+    pub(crate) fn address(&self) -> NodeAddress {
         let auth = Auth::User { user: "pool".into(), password: Secret::new("a password") };
         NodeAddress { host: "127.0.0.1".into(), port: self.port, auth }
     }
 
     /// Changes something; whoever waits looks again.
-    pub fn set(&self, change: impl FnOnce(&mut State)) {
+    pub(crate) fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.shared.state());
         self.shared.changed.notify_all();
     }
 
     /// Waits until the state is as wanted. Blocks.
-    pub fn until(&self, mut wanted: impl FnMut(&State) -> bool) {
+    pub(crate) fn until(&self, mut wanted: impl FnMut(&State) -> bool) {
         let state = self.shared.state();
         let waited = self.shared.changed.wait_timeout_while(state, super::PATIENCE, |state| !wanted(state));
         assert!(!waited.expect("not poisoned").1.timed_out(), "it does not happen");
@@ -109,7 +109,7 @@ impl Drop for FakeNode {
 }
 
 /// Short times, so that tests need not wait.
-pub fn config(nodes: &[&FakeNode]) -> NodeConfig {
+pub(crate) fn config(nodes: &[&FakeNode]) -> NodeConfig {
     let polling = Polling {
         refresh: Duration::from_millis(200),
         call: Duration::from_millis(1500),
@@ -124,7 +124,7 @@ pub fn config(nodes: &[&FakeNode]) -> NodeConfig {
 }
 
 /// The hash of a tip with this number.
-pub fn tip_hash(number: u8) -> String {
+pub(crate) fn tip_hash(number: u8) -> String {
     format!("{number:02x}").repeat(32)
 }
 
@@ -227,9 +227,8 @@ fn read_request(stream: &TcpStream) -> Option<(String, Vec<u8>)> {
         match line.trim().split_once(": ") {
             Some(("Authorization", value)) => value.clone_into(&mut authorization),
             Some(("Content-Length", value)) => length = value.parse().ok()?,
-            Some(_) => {}
             None if line.trim().is_empty() => break,
-            None => {}
+            Some(_) | None => {}
         }
     }
     let mut body = vec![0; length];

@@ -12,7 +12,7 @@ use sluice_core::share::FoundBlock;
 use sluice_core::template::Template;
 
 /// The whole block without proof of work; it pays everything to anyone.
-pub fn assemble(template: &Template) -> Block {
+pub(crate) fn assemble(template: &Template) -> Block {
     let height = Builder::new().push_int(i64::from(template.height)).push_slice([0u8; 8]).into_script();
     let nonce = template.witness_commitment.as_ref().map(|_| Witness::from_slice(&[[0u8; 32]]));
     let input = TxIn {
@@ -51,7 +51,7 @@ pub fn assemble(template: &Template) -> Block {
 }
 
 /// Finds the nonce; for regtest's difficulty.
-pub fn solve(block: &mut Block) {
+pub(crate) fn solve(block: &mut Block) {
     let target = Target::from_compact(block.header.bits);
     while !target.is_met_by(block.block_hash()) {
         block.header.nonce += 1;
@@ -59,7 +59,7 @@ pub fn solve(block: &mut Block) {
 }
 
 /// Finds a nonce that does not do.
-pub fn spoil(block: &mut Block) {
+pub(crate) fn spoil(block: &mut Block) {
     let target = Target::from_compact(block.header.bits);
     while target.is_met_by(block.block_hash()) {
         block.header.nonce += 1;
@@ -67,7 +67,7 @@ pub fn spoil(block: &mut Block) {
 }
 
 /// Assembled, changed, its merkle root computed again, solved.
-pub fn changed(template: &Template, change: impl FnOnce(&mut Block)) -> Block {
+pub(crate) fn changed(template: &Template, change: impl FnOnce(&mut Block)) -> Block {
     let mut block = assemble(template);
     change(&mut block);
     block.header.merkle_root = block.compute_merkle_root().unwrap_or(TxMerkleNode::all_zeros());
@@ -76,7 +76,7 @@ pub fn changed(template: &Template, change: impl FnOnce(&mut Block)) -> Block {
 }
 
 /// A good block, as it comes from judging a share.
-pub fn found(template: &Template) -> FoundBlock {
+pub(crate) fn found(template: &Template) -> FoundBlock {
     let block = changed(template, |_| ());
     FoundBlock {
         hash: block.block_hash(),

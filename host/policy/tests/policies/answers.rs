@@ -127,7 +127,7 @@ fn a_memo_of_another_format_is_not_handed_in() {
     let root = tempfile::tempdir().unwrap();
     let config = SlotConfig::new(PolicyKind::Vardiff, "");
     // Traps where the first review has a memo; the record's last two words are the list.
-    let strict = "(if (i32.load (i32.add (local.get 0) (i32.const 212))) (then unreachable))";
+    let strict = "(if (i32.load (i32.add (local.get 0) (i32.const 156))) (then unreachable))";
     let guest = Guest::new(PolicyKind::Vardiff, "strict")
         .memo_format(7)
         .body("review-all", &format!("{strict} (i32.const 16)"));

@@ -178,6 +178,7 @@ impl Guest {
             "(local $i i32) (local $out i32) (local $ret i32)
              (local.set $out (call $alloc (i32.mul (local.get 1) (i32.const 24))))
              (local.set $ret (call $alloc (i32.const 16)))
+             (i32.store (local.get $ret) (i32.const 0))
              (i32.store offset=4 (local.get $ret) (local.get $out))
              (i32.store offset=8 (local.get $ret) (local.get 1))
              (block $done (loop $next
@@ -207,6 +208,7 @@ impl Guest {
         let settle = format!(
             "(local $i i32) (local $out i32) (local $ret i32) (local $in i32)
              (local.set $ret (call $alloc (i32.const 16)))
+             (i32.store (local.get $ret) (i32.const 0))
              (if (i32.eqz (local.get 10)) (then
                (i32.store offset=4 (local.get $ret) (i32.const {house}))
                (i32.store offset=8 (local.get $ret) (i32.const 1))
@@ -266,9 +268,15 @@ impl Guest {
         let mut resolve = Resolve::default();
         let package = resolve.push_str("policy.wit", &wit).expect("the contract is valid");
         let world = resolve.select_world(&[package], Some("guest")).expect("there is a world");
-        embed_component_metadata(&mut wasm, &resolve, world, StringEncoding::UTF8, false).expect("metadata fit");
+        embed_component_metadata(&mut wasm, &resolve, world, StringEncoding::UTF8, false)
+            .expect("metadata fit");
         let mut encoder = ComponentEncoder::default();
-        encoder.validate(true).module(&wasm).expect("the module fits").encode().expect("the component is valid")
+        encoder
+            .validate(true)
+            .module(&wasm)
+            .expect("the module fits")
+            .encode()
+            .expect("the component is valid")
     }
 
     fn contract(&self) -> String {
@@ -345,6 +353,18 @@ impl Guest {
             pages = self.pages,
         )
     }
+}
+
+/// An auth policy that is fine at its surface and does not compile: one instruction takes more than there is.
+pub(crate) fn spoiled() -> Vec<u8> {
+    let marker = 12345.678_901_f64;
+    let body = format!("(drop (f64.const {marker})) (i32.const 16)");
+    let mut bytes = Guest::new(PolicyKind::Auth, "spoiled").body("authorize", &body).build();
+    let at =
+        bytes.windows(8).position(|window| window == marker.to_le_bytes()).expect("the constant is there");
+    // drop becomes f64.add.
+    assert_eq!(std::mem::replace(&mut bytes[at + 8], 0xa0), 0x1a);
+    bytes
 }
 
 /// Interface, function and flattened parameters.

@@ -3,7 +3,7 @@
 use sluice_core::policy::PolicyKind;
 use sluice_policy::{LoadError, Policies, SlotConfig, StartError, inspect};
 
-use crate::guest::{Guest, HOARD, LOOP, RECURSE, TRAP};
+use crate::guest::{Guest, HOARD, LOOP, RECURSE, TRAP, spoiled};
 use crate::house::{House, loader, round, settings, tight};
 
 fn config(kind: PolicyKind) -> SlotConfig {
@@ -127,10 +127,7 @@ fn a_plan_out_of_bounds_is_refused() {
 
 #[test]
 fn a_component_that_does_not_compile_is_remembered() {
-    // Valid at its surface, with a body that leaves the wrong type.
-    let mut bytes = auth("a").build();
-    let marker = bytes.windows(2).rposition(|pair| pair == [0x00, 0x0b]).unwrap();
-    bytes[marker] = 0xff;
+    let bytes = spoiled();
     let root = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let why = loader(root.path()).auth(&bytes, &config(PolicyKind::Auth)).err().unwrap();
@@ -163,7 +160,7 @@ async fn every_problem_at_start_is_told_at_once() {
     let error = Policies::start(house.config.clone()).await.err().expect("it does not start").to_string();
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!(lines.len(), 3, "{error}");
-    assert!(lines[0].contains("auth.wasm") && lines[0].contains("cannot read"), "{error}");
+    assert!(lines[0].contains("auth.wasm") && lines[0].contains("cannot be read"), "{error}");
     assert!(lines[1].contains("vardiff.wasm"), "{error}");
     assert!(lines[2].contains("payout.wasm") && lines[2].contains("kind auth"), "{error}");
 }

@@ -277,7 +277,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
     for error in syntax {
         let offset = error.span().map_or(0, |span| span.start);
         let place = Place { key: "syntax".to_owned(), offset };
-        notes.wrong(&place, error.message().replace('\n', ", "), "TOML 1.0 is allowed");
+        notes.wrong(&place, error.message().replace('\n', ", "), "TOML is allowed");
     }
     let raw = Section::root(&mut notes, tree.get_ref()).run(raw::read);
     let base = Path::new(file).parent().unwrap_or(Path::new(""));

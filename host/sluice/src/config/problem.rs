@@ -66,17 +66,23 @@ pub(super) fn nearest<'w>(typed: &str, words: impl IntoIterator<Item = &'w str>)
     (distance <= word.len().max(4) / 3).then_some(word)
 }
 
-/// Levenshtein distance in bytes.
+/// Edit distance in characters, where exchanging two neighbours is one edit.
 fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+    let mut last = None;
+    for (i, a) in left.chars().enumerate() {
+        let mut next = vec![i + 1; right.len() + 1];
+        for (j, b) in right.iter().enumerate() {
+            let replaced = row[j] + usize::from(a != *b);
+            next[j + 1] = replaced.min(row[j + 1] + 1).min(next[j] + 1);
+            if j > 0 && last == Some(*b) && right[j - 1] == a {
+                next[j + 1] = next[j + 1].min(before[j - 1] + 1);
+            }
         }
+        before = std::mem::replace(&mut row, next);
+        last = Some(a);
     }
     row[right.len()]
 }

@@ -143,9 +143,19 @@ fn syntax_errors_have_their_place_too() {
 #[test]
 fn column_counts_characters() {
     check(
-        "log = { format = \"täxt\", fílter = 1 }",
-        "pool.toml:6:18: log.format: \"täxt\" is not known, did you mean \"text\"?; one of \"text\", \"json\" is allowed",
+        "log = { filter = \"é\", format = \"täxt\" }",
+        "pool.toml:6:32: log.format: \"täxt\" is not known, did you mean \"text\"?; one of \"text\", \"json\" is allowed",
     );
+}
+
+#[test]
+fn typing_mistakes_are_recognised() {
+    for (typed, meant) in [("tga", Some("tag")), ("adress", Some("address")), ("coinbase", None), ("t", None)]
+    {
+        let found = problems(&format!("{SIMULATED}pool.{typed} = 1"));
+        let hint = meant.map_or("is an unknown key;".to_owned(), |meant| format!("did you mean `{meant}`?;"));
+        assert!(found.len() == 1 && found[0].contains(&hint), "{typed}: {found:?}");
+    }
 }
 
 #[test]

@@ -181,19 +181,21 @@ fn stratum_v1(raw: raw::StratumV1, base: &Path, notes: &mut Notes<'_>) -> Option
     })
 }
 
-/// Notes a pair whose first is above its second, at the second.
+/// Notes a pair whose first is above its second, at the second. Whether it is in order, as far as known.
 fn at_most<T, N: PartialOrd + Display>(
     pair: Option<(&At<T>, &At<T>)>,
     first: &str,
     number: &impl Fn(&T) -> N,
     notes: &mut Notes<'_>,
-) {
-    let Some((low, high)) = pair else { return };
+) -> bool {
+    let Some((low, high)) = pair else { return true };
     let (low, high_number) = (number(&low.value), number(&high.value));
     if low > high_number {
         let allowed = format!("at least that is allowed (raise this or lower {first})");
         notes.wrong(&high.place, format!("is {high_number}, below {first} = {low}"), allowed);
+        return false;
     }
+    true
 }
 
 fn listeners(raw: Vec<raw::Listener>, base: &Path, notes: &mut Notes<'_>) -> Option<Vec<Listener>> {
@@ -225,9 +227,11 @@ fn listener(raw: raw::Listener, base: &Path, notes: &mut Notes<'_>) -> Option<Li
     let (floor, start, ceiling) =
         (raw.minimum_difficulty.as_ref(), raw.start_difficulty.as_ref(), raw.maximum_difficulty.as_ref());
     let number = |difficulty: &Difficulty| difficulty.get();
-    at_most(floor.zip(ceiling), "minimum_difficulty", &number, notes);
-    at_most(floor.zip(start), "minimum_difficulty", &number, notes);
-    at_most(start.zip(ceiling), "start_difficulty", &number, notes);
+    // Where those two cross, nothing lies between them.
+    if at_most(floor.zip(ceiling), "minimum_difficulty", &number, notes) {
+        at_most(floor.zip(start), "minimum_difficulty", &number, notes);
+        at_most(start.zip(ceiling), "start_difficulty", &number, notes);
+    }
     let tls = match raw.tls {
         None => None,
         Some(tls) => {

@@ -80,12 +80,13 @@ pub async fn serve(
 
 /// Never ends.
 async fn take_samples(metrics: &Metrics) {
+    // Beyond what an earlier server of this process may have noted.
+    let base = metrics.history().latest().map_or(Moment(0), |latest| latest.after(history::STEP));
     let start = Instant::now();
     let mut ticks = tokio::time::interval(history::STEP);
     loop {
         ticks.tick().await;
-        let elapsed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        metrics.sample(Moment(elapsed));
+        metrics.sample(base.after(start.elapsed()));
     }
 }
 

@@ -75,10 +75,10 @@ impl Page {
         let rejected: u64 = shares.rejected.values().sum();
         let all = shares.accepted.saturating_add(rejected);
         let percent = if all == 0 { 0.0 } else { rejected as f64 * 100.0 / all as f64 };
-        let reasons: Vec<String> = shares
-            .rejected
-            .iter()
-            .filter(|(_, count)| **count > 0)
+        let mut reasons: Vec<_> = shares.rejected.iter().filter(|(_, count)| **count > 0).collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let reasons: Vec<String> = reasons
+            .into_iter()
             .map(|(reason, count)| format!("{} {}", escaped(&reason.replace('_', " ")), grouped(*count)))
             .collect();
         let why = if reasons.is_empty() { "none rejected".to_owned() } else { reasons.join(", ") };
@@ -114,7 +114,9 @@ impl Page {
             Line { class: "three", points: of(|point| point.rejected), filled: false },
         ];
         let legend = r#"<span class="key two">accepted</span><span class="key three">rejected</span>"#;
-        let hashrate = plot("Hashrate over the last hour", &hashrate, |value| Hashrate(value).to_string());
+        let hashrate = plot("Hashrate over the last hour", &hashrate, |value| {
+            Hashrate(value).to_string().replace(".00 ", " ")
+        });
         let shares = plot("Shares per second over the last hour", &shares, |value| format!("{value}/s"));
         let hashrate = card("Hashrate", &hashrate);
         let shares = card(&format!("Shares {legend}"), &shares);
@@ -126,8 +128,8 @@ impl Page {
         let row = |policy: &PolicyInfo| {
             let reload = &policy.last_reload;
             let mut row = format!(
-                "<tr><th>{}</th><td>{} {}</td><td>{}</td><td>{}</td><td class=n>{}</td><td>{}</td>\
-                 <td class=n>{}</td><td class=n>{}</td><td>{} {}</td></tr>",
+                "<tr><th>{}</th><td>{} {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+                 <td>{}</td><td>{}</td><td>{} {}</td></tr>",
                 policy.kind,
                 escaped(&policy.name),
                 escaped(&policy.version),
@@ -154,7 +156,7 @@ impl Page {
             let reason =
                 block.reason.as_deref().map_or(String::new(), |reason| format!(" {}", escaped(reason)));
             format!(
-                "<tr><td class=n>{}</td><td>{}</td><td>{}{reason}</td><td>{}</td><td>{}</td><td class=n>{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{}{reason}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 block.height,
                 hash_end(&block.hash),
                 pill(&block.state),
@@ -170,7 +172,7 @@ impl Page {
         let head = ["Worker", "Protocol", "Hashrate", "Shares", "Work", "Last share"];
         let row = |worker: &WorkerInfo| {
             format!(
-                "<tr><td>{}</td><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 who(&worker.account, &worker.worker),
                 if worker.protocol.label() == "stratum_v1" { "V1" } else { "V2" },
                 Hashrate(worker.hashrate),
@@ -188,7 +190,7 @@ impl Page {
         let row = |credit: &CreditInfo| {
             let account = if credit.account.is_empty() { "the pool" } else { &credit.account };
             format!(
-                "<tr><td>{}</td><td class=n>{}</td><td class=n>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 who(account, ""),
                 bitcoins(credit.amount_sat),
                 credit.height,

@@ -11,6 +11,7 @@
 //! records of `wit/policy.wit`, whose comments hold the bounds and the rules.
 
 mod export;
+mod json;
 pub mod settings;
 
 pub mod auth;

@@ -3,12 +3,12 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value};
+use crate::json::{self, Json};
 
 /// What has not been taken yet, and what was wrong so far.
 #[derive(Debug)]
 pub struct Settings {
-    left: Map<String, Value>,
+    left: Vec<(String, Json)>,
     /// Names that were asked for, whether given or not.
     known: Vec<&'static str>,
     problems: Vec<String>,
@@ -20,27 +20,27 @@ impl Settings {
     /// # Errors
     /// The text is not a JSON object.
     pub fn parse(text: &str) -> Result<Self, String> {
-        match serde_json::from_str(text) {
-            Ok(Value::Object(left)) => Ok(Self::of(left, String::new())),
+        match json::parse(text) {
+            Ok(Json::Table(left)) => Ok(Self::of(left, String::new())),
             Ok(other) => Err(format!("the settings are {}; a table is expected", kind(&other))),
-            Err(error) => Err(format!("the settings are not JSON: {error}")),
+            Err(error) => Err(format!("the settings are not JSON from byte {} on", error.at)),
         }
     }
 
-    fn of(left: Map<String, Value>, path: String) -> Self {
+    fn of(left: Vec<(String, Json)>, path: String) -> Self {
         Self { left, known: Vec::new(), problems: Vec::new(), path }
     }
 
     /// A number within `range`.
     pub fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
         let allowed = format!("a number from {} to {}", range.start(), range.end());
-        self.take(name, &allowed, |value| value.as_f64().filter(|number| range.contains(number)))
+        self.take(name, &allowed, |value| number(&value).filter(|number| range.contains(number)))
     }
 
     /// A whole number within `range`. `2.0` is one.
     pub fn whole(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let allowed = format!("a whole number from {} to {}", range.start(), range.end());
-        self.take(name, &allowed, |value| whole(value).filter(|number| range.contains(number)))
+        self.take(name, &allowed, |value| whole(&value).filter(|number| range.contains(number)))
     }
 
     /// Text for which `parse` finds a meaning; `allowed` says what it accepts.
@@ -50,7 +50,7 @@ impl Settings {
         allowed: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        self.take(name, allowed, |value| value.as_str().and_then(parse))
+        self.take(name, allowed, |value| text(&value).and_then(parse))
     }
 
     /// Like [`Settings::text`], and what is wrong is never shown: it may be a password where its hash belongs.
@@ -61,8 +61,7 @@ impl Settings {
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
         self.known.push(name);
-        let value = self.left.remove(name)?;
-        let read = value.as_str().and_then(parse);
+        let read = text(&self.remove(name)?).and_then(parse);
         if read.is_none() {
             self.problem(name, &format!("what is given is not {allowed}"));
         }
@@ -76,10 +75,10 @@ impl Settings {
         allowed: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Vec<T> {
-        let list = self.take(name, "a list of texts", |value| value.as_array().cloned()).unwrap_or_default();
+        let list = self.take(name, "a list of texts", as_list).unwrap_or_default();
         let mut parsed = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
-            match value.as_str().and_then(&parse) {
+            match text(value).and_then(&parse) {
                 Some(item) => parsed.push(item),
                 None => {
                     self.problem(&format!("{name}[{index}]"), &format!("{} is not {allowed}", shown(value)))
@@ -96,7 +95,11 @@ impl Settings {
 
     /// `true` or `false`.
     pub fn flag_or(&mut self, name: &'static str, default: bool) -> bool {
-        self.take(name, "true or false", Value::as_bool).unwrap_or(default)
+        let flag = self.take(name, "true or false", |value| match value {
+            Json::Flag(flag) => Some(flag),
+            _ => None,
+        });
+        flag.unwrap_or(default)
     }
 
     /// A table of tables, as `[accounts.alice]`: `each` makes something of every one. Empty where not given.
@@ -105,10 +108,10 @@ impl Settings {
         name: &'static str,
         mut each: impl FnMut(&str, &mut Self) -> T,
     ) -> Vec<(String, T)> {
-        let tables = self.take(name, "a table", |value| value.as_object().cloned()).unwrap_or_default();
+        let tables = self.take(name, "a table", as_table).unwrap_or_default();
         let mut made = Vec::with_capacity(tables.len());
         for (key, value) in tables {
-            let Value::Object(inner) = value else {
+            let Json::Table(inner) = value else {
                 self.problem(&format!("{name}.{key}"), &format!("{} is not a table", shown(&value)));
                 continue;
             };
@@ -151,7 +154,8 @@ impl Settings {
     }
 
     fn all_problems(mut self) -> Vec<String> {
-        let unknown: Vec<String> = self.left.keys().take(UNKNOWN_SHOWN).cloned().collect();
+        let unknown: Vec<String> =
+            self.left.iter().take(UNKNOWN_SHOWN).map(|(name, _)| name.clone()).collect();
         for name in unknown {
             let allowed = self.known.join(", ");
             self.problem(&name, &format!("no such setting; there are: {allowed}"));
@@ -163,15 +167,21 @@ impl Settings {
         &mut self,
         name: &'static str,
         allowed: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
+        read: impl FnOnce(Json) -> Option<T>,
     ) -> Option<T> {
         self.known.push(name);
-        let value = self.left.remove(name)?;
-        let read = read(&value);
+        let value = self.remove(name)?;
+        let shown = shown(&value);
+        let read = read(value);
         if read.is_none() {
-            self.problem(name, &format!("{} is not {allowed}", shown(&value)));
+            self.problem(name, &format!("{shown} is not {allowed}"));
         }
         read
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Json> {
+        let at = self.left.iter().position(|(known, _)| known == name)?;
+        Some(self.left.remove(at).1)
     }
 }
 
@@ -182,35 +192,49 @@ const TEXT_LIMIT: usize = 1000;
 /// How much of a wrong text is shown, in characters.
 const VALUE_SHOWN: usize = 40;
 
-fn whole(value: &Value) -> Option<u64> {
+fn number(value: &Json) -> Option<f64> {
+    if let Json::Number(number) = value { Some(*number) } else { None }
+}
+
+fn whole(value: &Json) -> Option<u64> {
     /// Where doubles stop holding every whole number.
     const LIMIT: f64 = 9_007_199_254_740_992.0;
-    value.as_u64().or_else(|| {
-        let number = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..LIMIT).contains(n))?;
-        // In range and whole, so the cast is exact.
-        Some(number as u64)
-    })
+    let number = number(value).filter(|n| n.fract() == 0.0 && (0.0..LIMIT).contains(n))?;
+    // In range and whole, so the cast is exact.
+    Some(number as u64)
+}
+
+fn text(value: &Json) -> Option<&str> {
+    if let Json::Text(text) = value { Some(text) } else { None }
+}
+
+fn as_list(value: Json) -> Option<Vec<Json>> {
+    if let Json::List(items) = value { Some(items) } else { None }
+}
+
+fn as_table(value: Json) -> Option<Vec<(String, Json)>> {
+    if let Json::Table(entries) = value { Some(entries) } else { None }
 }
 
 /// A short form of what was given.
-fn shown(value: &Value) -> String {
+fn shown(value: &Json) -> String {
     match value {
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.as_f64().unwrap_or(f64::NAN).to_string(),
-        Value::String(text) if text.chars().nth(VALUE_SHOWN).is_none() => format!("{text:?}"),
-        Value::String(text) => format!("{:?}...", text.chars().take(VALUE_SHOWN).collect::<String>()),
-        Value::Null | Value::Array(_) | Value::Object(_) => kind(value).to_owned(),
+        Json::Flag(flag) => flag.to_string(),
+        Json::Number(number) => number.to_string(),
+        Json::Text(text) if text.chars().nth(VALUE_SHOWN).is_none() => format!("{text:?}"),
+        Json::Text(text) => format!("{:?}...", text.chars().take(VALUE_SHOWN).collect::<String>()),
+        Json::Null | Json::List(_) | Json::Table(_) => kind(value).to_owned(),
     }
 }
 
-fn kind(value: &Value) -> &'static str {
+fn kind(value: &Json) -> &'static str {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a table",
+        Json::Null => "null",
+        Json::Flag(_) => "true or false",
+        Json::Number(_) => "a number",
+        Json::Text(_) => "a text",
+        Json::List(_) => "a list",
+        Json::Table(_) => "a table",
     }
 }
 

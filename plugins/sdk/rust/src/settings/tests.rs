@@ -84,7 +84,7 @@ fn list_items_are_counted_from_zero() {
 #[test]
 fn what_is_no_table_is_refused() {
     assert_eq!(Settings::parse("[]").unwrap_err(), "the settings are a list; a table is expected");
-    assert!(Settings::parse("{").unwrap_err().starts_with("the settings are not JSON: "));
+    assert_eq!(Settings::parse("{\"a\" 1}").unwrap_err(), "the settings are not JSON from byte 5 on");
     assert!(Settings::parse("").is_err());
 }
 

@@ -29,14 +29,19 @@ fn every_command_has_help_with_an_example() -> Result<()> {
         ensure!(help.contains(&format!("sluice {}", command.join(" "))), "{command:?}: {help}");
     }
     let overview = text(&sluice(&["--help"])?);
-    ensure!(["demo", "run", "check", "status", "plugin"].iter().all(|name| overview.contains(name)), "{overview}");
+    ensure!(
+        ["demo", "run", "check", "status", "plugin"].iter().all(|name| overview.contains(name)),
+        "{overview}"
+    );
     ensure!(!overview.contains("compile-component"), "what is internal shows in {overview}");
     Ok(())
 }
 
 #[test]
 fn wrong_usage_ends_with_2() -> Result<()> {
-    for args in [&["dig"][..], &["run"], &["demo", "--sv1", "nowhere"], &["run", "--config", "/does/not/exist.toml"]] {
+    for args in
+        [&["dig"][..], &["run"], &["demo", "--sv1", "nowhere"], &["run", "--config", "/does/not/exist.toml"]]
+    {
         let output = sluice(args)?;
         ensure!(output.status.code() == Some(2), "{args:?} ends with {}: {}", output.status, text(&output));
         ensure!(!text(&output).contains("panicked"), "{}", text(&output));

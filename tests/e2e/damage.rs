@@ -124,7 +124,10 @@ async fn a_full_disk_acknowledges_nothing_raises_an_alarm_and_recovers() -> Resu
     let mut acknowledged = 1;
     while let Ok(Some(line)) = miner.line_within(Duration::from_secs(2)).await {
         acknowledged += u64::from(line["result"] == true);
-        ensure!(line["id"] != last || line["result"] != true, "the last share was acknowledged on a full disk");
+        ensure!(
+            line["id"] != last || line["result"] != true,
+            "the last share was acknowledged on a full disk"
+        );
     }
     ensure!(acknowledged < sent.len() as u64, "everything was acknowledged on a full disk");
     disk.make_room()?;

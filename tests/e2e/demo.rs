@@ -19,7 +19,8 @@ async fn the_demo_says_how_to_connect_and_finds_a_block() -> Result<()> {
     let blocks = http::json(pool.http, "/api/v1/blocks").await?;
     let first = blocks.as_array().and_then(|blocks| blocks.last()).context("no block in the API")?;
     ensure!(first["state"] == "accepted", "{first}");
-    let settled = |credits: &serde_json::Value| credits.as_array().is_some_and(|list| !list.is_empty()).then_some(());
+    let settled =
+        |credits: &serde_json::Value| credits.as_array().is_some_and(|list| !list.is_empty()).then_some(());
     http::json_until(pool.http, "/api/v1/credits", sluice_tests::SOON, settled).await
 }
 
@@ -44,8 +45,18 @@ async fn the_demo_serves_page_health_metrics_and_json() -> Result<()> {
     let policies = policies.as_array().context("no list")?;
     ensure!(policies.len() == 3, "{policies:?}");
     for policy in policies {
-        for key in ["kind", "file", "name", "version", "hash", "generation", "loaded_at", "last_reload", "calls", "traps"]
-        {
+        for key in [
+            "kind",
+            "file",
+            "name",
+            "version",
+            "hash",
+            "generation",
+            "loaded_at",
+            "last_reload",
+            "calls",
+            "traps",
+        ] {
             ensure!(!policy[key].is_null(), "{key} is missing: {policy}");
         }
     }

@@ -44,7 +44,10 @@ async fn deleted_files_do_not_unload_their_policies() -> Result<()> {
     pool.plugins.replace(AUTH, &bytes)?;
     serving(&pool, AUTH, &bytes).await?;
     let after = policies(&pool).await?;
-    ensure!(before.iter().filter(|policy| !after.contains(policy)).count() == 1, "{before:?} became {after:?}");
+    ensure!(
+        before.iter().filter(|policy| !after.contains(policy)).count() == 1,
+        "{before:?} became {after:?}"
+    );
     Miner::working(pool.sv1, &format!("{}.b", address(2))).await.map(drop)
 }
 

@@ -48,7 +48,15 @@ macro_rules! says_why {
 says_why!(garbage_is_called_garbage, Garbage, ["http", "garbage", "understood", "answer"]);
 says_why!(a_web_page_is_no_node, Page, ["json", "answer", "understood"]);
 says_why!(silence_is_called_a_timeout, Hang, ["time", "silent", "answer"]);
-says_why!(wrong_credentials_are_named, Forbidden, ["401", "password", "credential", "unauthor", "login", "cookie"]);
+says_why!(
+    wrong_credentials_are_named,
+    Forbidden,
+    ["401", "password", "credential", "unauthor", "login", "cookie"]
+);
 says_why!(a_node_that_loads_is_given_time, WarmingUp, ["loading", "-28", "warm", "start"]);
 says_why!(a_node_in_initial_sync_is_named, Syncing, ["sync"]);
-says_why!(a_result_of_the_wrong_shape_is_named, WrongShape, ["answer", "json", "invalid", "expected", "template"]);
+says_why!(
+    a_result_of_the_wrong_shape_is_named,
+    WrongShape,
+    ["answer", "json", "invalid", "expected", "template"]
+);

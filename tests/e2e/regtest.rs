@@ -40,7 +40,11 @@ async fn mine_through(node: &Bitcoind, miner: &mut Miner) -> Result<(Block, Job)
     let share = mine_block(miner, &job)?;
     miner.submit_good(&share).await?;
     let found = node.best_other_than(best).await?;
-    ensure!(found == hash_of(&share), "the node's best block is {found}, not the miner's {}", hash_of(&share));
+    ensure!(
+        found == hash_of(&share),
+        "the node's best block is {found}, not the miner's {}",
+        hash_of(&share)
+    );
     Ok((node.block(&found)?, job))
 }
 

@@ -23,7 +23,11 @@ async fn policy(pool: &Pool, file: &str) -> Result<Value> {
 }
 
 fn of(policies: &Value, file: &str) -> Option<Value> {
-    policies.as_array()?.iter().find(|policy| policy["file"].as_str().is_some_and(|name| name.ends_with(file))).cloned()
+    policies
+        .as_array()?
+        .iter()
+        .find(|policy| policy["file"].as_str().is_some_and(|name| name.ends_with(file)))
+        .cloned()
 }
 
 /// Puts a good file in place and waits until it is what serves.
@@ -49,7 +53,10 @@ async fn replace_broken(pool: &Pool, file: &str, broken: Broken) -> Result<()> {
     let after = http::json_until(pool.http, "/api/v1/policies", RELOAD, refused).await?;
     let error = after["last_reload"]["error"].as_str().unwrap_or_default();
     ensure!(error.len() > 10, "{file} as {broken:?} is refused without a reason: {after}");
-    ensure!(after["hash"] == before["hash"] && after["generation"] == before["generation"], "{before} became {after}");
+    ensure!(
+        after["hash"] == before["hash"] && after["generation"] == before["generation"],
+        "{before} became {after}"
+    );
     Ok(())
 }
 
@@ -81,11 +88,20 @@ async fn fifty_replacements_of_each_policy_under_load_lose_nothing() -> Result<(
     stress.acknowledged(1000).await?;
     let tally = stress.finish().await?;
     ensure!(tally.disconnects == 0, "{} miners were disconnected", tally.disconnects);
-    ensure!(tally.refused.is_empty(), "{} shares were refused, first {:?}", tally.refused.len(), tally.refused.first());
+    ensure!(
+        tally.refused.is_empty(),
+        "{} shares were refused, first {:?}",
+        tally.refused.len(),
+        tally.refused.first()
+    );
     ensure!(tally.unanswered.is_empty(), "{} shares were not answered", tally.unanswered.len());
     tally.compare(&ledger::shares(&pool.data())?)?;
     let counted = http::json(pool.http, "/api/v1/pool").await?["shares"]["accepted"].clone();
-    ensure!(counted == tally.acknowledged.len(), "the API counts {counted}, not {}", tally.acknowledged.len());
+    ensure!(
+        counted == tally.acknowledged.len(),
+        "the API counts {counted}, not {}",
+        tally.acknowledged.len()
+    );
     Ok(())
 }
 

@@ -145,7 +145,7 @@ settings = {{ fee-bps = 100 }}
         difficulty: Difficulty::saturating(NETWORK_DIFFICULTY),
         transactions: 50,
         block_interval: None,
-        start_height: 840_000,
+        start_height: 200,
     });
     if let Some(listener) = config.stratum_v1.listeners.first_mut() {
         listener.listen = args.sv1;

@@ -1,5 +1,7 @@
 //! The HTTP side as a client sees it: a real server on a free port, a pool that is made up.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic, as its tests do")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,24 +18,36 @@ use sluice_core::policy::PolicyKind;
 use sluice_core::share::Reason;
 use sluice_core::units::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// A pool that says hostile things and whose ledger may be out of order.
-#[derive(Default)]
 struct MadeUp {
     stopped: AtomicBool,
     ledger_fails: AtomicBool,
+    /// Queries of the ledger that wait for `answers`.
+    waiting: watch::Sender<usize>,
+    answers: Semaphore,
+}
+
+impl Default for MadeUp {
+    fn default() -> Self {
+        let (stopped, ledger_fails) = (AtomicBool::default(), AtomicBool::default());
+        let answers = Semaphore::new(Semaphore::MAX_PERMITS);
+        Self { stopped, ledger_fails, waiting: watch::Sender::new(0), answers }
+    }
 }
 
 const HOSTILE: &str = "<b>bold</b>\"'&";
 
 impl MadeUp {
     fn ledger<T: Send + 'static>(&self, value: T) -> Answer<'_, T> {
-        let failed = self.ledger_fails.load(Ordering::Relaxed);
-        Box::pin(
-            async move { if failed { Err(ViewError("the ledger is <busy>".to_owned())) } else { Ok(value) } },
-        )
+        Box::pin(async move {
+            self.waiting.send_modify(|waiting| *waiting += 1);
+            self.answers.acquire().await.expect("never closed").forget();
+            let failed = self.ledger_fails.load(Ordering::Relaxed);
+            if failed { Err(ViewError("the ledger is <busy>".to_owned())) } else { Ok(value) }
+        })
     }
 }
 
@@ -266,6 +280,27 @@ async fn ledger_that_fails_is_an_error_and_leaves_the_page_standing() {
     let (status, page) = server.text("/").await;
     assert_eq!(status, 200);
     assert!(page.contains("Not to be had now: the ledger is &lt;busy&gt;"), "{page}");
+}
+
+#[tokio::test]
+async fn requests_at_a_time_are_bounded() {
+    const LIMIT: usize = 32;
+    let server = Arc::new(Server::start().await);
+    server.pool.answers.forget_permits(Semaphore::MAX_PERMITS);
+    let held: Vec<_> = (0..LIMIT)
+        .map(|_| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move { server.get("/api/v1/blocks").await.status })
+        })
+        .collect();
+    let mut waiting = server.pool.waiting.subscribe();
+    waiting.wait_for(|waiting| *waiting == LIMIT).await.unwrap();
+    assert_eq!(server.error("/api/v1/pool").await, (503, "busy".to_owned()));
+    server.pool.answers.add_permits(LIMIT);
+    for request in held {
+        assert_eq!(request.await.unwrap(), 200);
+    }
+    assert_eq!(server.get("/api/v1/pool").await.status, 200);
 }
 
 #[tokio::test]

@@ -40,3 +40,11 @@ fn an_answer_without_result_is_not_null() {
     let refused = answer(500, r#"{"result":null,"error":{"code":-10,"message":"syncing"},"id":7}"#).unwrap();
     assert_eq!(refused.error.unwrap().code, -10);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>, status: u16) {
+        let _ = Head::parse(&bytes);
+        let _ = understand(status, &bytes, &serde_json::json!(1));
+    }
+}

@@ -50,13 +50,17 @@ fn path(line: &Line, top: f64) -> String {
     format!(r#"{area}<path class="line {class}" d="M{drawn}"/>"#)
 }
 
-/// The next of 1, 2, 5, 10, 20, ... at or above `value`; 1 for nothing.
+/// The next of 1, 2, 3, 4, 6, 8, 10, 20, ... at or above `value`, so that its half is short too; 1 for nothing.
 fn nice(value: f64) -> f64 {
     if !value.is_finite() || value <= 0.0 {
         return 1.0;
     }
     let decade = 10f64.powf(value.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].map(|step| step * decade).into_iter().find(|step| *step >= value).unwrap_or(value)
+    [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0]
+        .map(|step| step * decade)
+        .into_iter()
+        .find(|step| *step >= value)
+        .unwrap_or(value)
 }
 
 #[cfg(test)]

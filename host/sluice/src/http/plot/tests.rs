@@ -6,7 +6,8 @@ fn line(points: Vec<(u64, f64)>) -> Line {
 
 #[test]
 fn axis_ends_at_a_round_number() {
-    for (value, expected) in [(0.0, 1.0), (f64::NAN, 1.0), (1.0, 1.0), (1.1, 2.0), (37.0, 50.0), (6e12, 1e13)]
+    for (value, expected) in
+        [(0.0, 1.0), (f64::NAN, 1.0), (1.0, 1.0), (1.1, 2.0), (37.0, 40.0), (6.1e12, 8e12), (99.0, 100.0)]
     {
         assert_eq!(nice(value), expected, "{value}");
     }
@@ -14,9 +15,9 @@ fn axis_ends_at_a_round_number() {
 
 #[test]
 fn newest_point_is_at_the_right_and_the_highest_at_the_top() {
-    let svg = plot("t", &[line(vec![(3600, 0.0), (0, 5.0)])], |value| format!("{value}"));
+    let svg = plot("t", &[line(vec![(3600, 0.0), (0, 6.0)])], |value| format!("{value}"));
     assert!(svg.contains(r#"d="M0.0 160.0L720.0 0.0""#), "{svg}");
-    assert!(svg.contains("<span>5</span><span>2.5</span><span>0</span>"), "{svg}");
+    assert!(svg.contains("<span>6</span><span>3</span><span>0</span>"), "{svg}");
 }
 
 #[test]

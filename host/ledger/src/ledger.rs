@@ -23,7 +23,7 @@ use crate::open::{self, Durability, now};
 use crate::query::{self, Balance, BlockView, CreditRow, Totals, WorkerRow};
 use crate::queue::{Push, Queue};
 use crate::sums::difficulty_of;
-use crate::templates::TemplateFacts;
+use crate::templates::{NO_TEMPLATE, TemplateFacts};
 use crate::totals;
 use crate::window::{Ask, Windows};
 use crate::writer::{Ends, LedgerHealth, Shared, Writer, lock};
@@ -248,7 +248,9 @@ impl Ledger {
     fn new_block(&self, row: BlockRow) -> Result<NewBlock, LedgerError> {
         let mut queue = self.0.shared.queue();
         queue.touch_worker(row.finder).ok_or(LedgerError::UnknownWorker(row.finder))?;
-        let (template, facts) = queue.template(row.template);
+        // A block from before a restart may carry a number that means another template now.
+        let facts = queue.template_facts(row.template).filter(|facts| facts.height == row.height);
+        let template = facts.map_or(NO_TEMPLATE, |facts| queue.template_row(facts.id));
         let subsidy = facts.map_or(row.reward, |facts| facts.subsidy.min(row.reward));
         Ok(NewBlock { row, template, subsidy })
     }

@@ -143,11 +143,12 @@ impl Queue {
         self.templates.announce(facts);
     }
 
-    pub(crate) fn template(&mut self, id: TemplateId) -> (u32, Option<TemplateFacts>) {
-        (self.template_row(id), self.templates.facts(id))
+    pub(crate) fn template_facts(&self, id: TemplateId) -> Option<TemplateFacts> {
+        self.templates.facts(id)
     }
 
-    fn template_row(&mut self, id: TemplateId) -> u32 {
+    /// The row of a template, which is queued if it was not.
+    pub(crate) fn template_row(&mut self, id: TemplateId) -> u32 {
         let (row, new) = self.templates.row(id);
         self.waiting.rows.extend(new.map(NameRow::Template));
         row

@@ -357,9 +357,4 @@ pub(crate) fn basic(credentials: &str) -> String {
 }
 
 #[cfg(test)]
-pub(crate) fn understand_for_timing(body: &[u8]) -> Box<RawValue> {
-    understand(200, body, &serde_json::json!(1)).unwrap().result.unwrap()
-}
-
-#[cfg(test)]
 mod tests;

@@ -41,9 +41,12 @@ impl Kind for Auth {
                 continue;
             }
             let answer = desk.ask(1, |policy| policy.authorize(&login));
+            let well = answer.is_ok();
             let answer = answer.unwrap_or_else(|_| Err(Refusal::TryLater(TRY_LATER.to_owned())));
             let _ = reply.send(answer);
-            desk.sample(login);
+            if well {
+                desk.sample(login);
+            }
         }
     }
 

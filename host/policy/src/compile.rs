@@ -149,6 +149,8 @@ impl CodeCache {
             let aside = self.aside("wasm");
             write_new(&aside, bytes)
                 .and_then(|()| fs::rename(&aside, &path))
+                // An audit may need it after a power cut.
+                .and_then(|()| File::open(&self.wasm)?.sync_all())
                 .map_err(|error| self.broken(&error))?;
         }
         Ok(path)

@@ -93,8 +93,7 @@ impl Limits {
     pub fn of(kind: PolicyKind) -> Self {
         let common = Self::default();
         match kind {
-            PolicyKind::Auth => Self { queue: 16_384, ..common },
-            PolicyKind::Vardiff => Self { queue: 16_384, ..common },
+            PolicyKind::Auth | PolicyKind::Vardiff => Self { queue: 16_384, ..common },
             PolicyKind::Payout => Self {
                 fuel: 4_000_000_000,
                 deadline: Duration::from_secs(30),

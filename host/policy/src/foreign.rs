@@ -27,11 +27,12 @@ const CHILD_NICENESS: libc::c_int = 15;
 
 /// Makes this process a polite and bounded one. Best effort: a limit that is refused is done without.
 pub(crate) fn confine_child() {
-    let limit = |most| libc::rlimit { rlim_cur: most, rlim_max: most };
-    // SAFETY: plain system calls on integers and a struct that lives through the call.
+    let memory = libc::rlimit { rlim_cur: CHILD_MEMORY, rlim_max: CHILD_MEMORY };
+    let seconds = libc::rlimit { rlim_cur: CHILD_SECONDS, rlim_max: CHILD_SECONDS };
+    // SAFETY: plain system calls on integers and structs that live through the call.
     unsafe {
-        libc::setrlimit(libc::RLIMIT_AS, &raw const *&limit(CHILD_MEMORY));
-        libc::setrlimit(libc::RLIMIT_CPU, &raw const *&limit(CHILD_SECONDS));
+        libc::setrlimit(libc::RLIMIT_AS, &raw const memory);
+        libc::setrlimit(libc::RLIMIT_CPU, &raw const seconds);
         libc::nice(CHILD_NICENESS);
     }
 }

@@ -138,7 +138,10 @@ impl Instance {
     ) -> Result<R, PolicyFailure> {
         let items = u64::try_from(items).unwrap_or(u64::MAX);
         let fuel = self.limits.fuel.saturating_add(self.limits.fuel_per_item.saturating_mul(items));
-        self.run(fuel, self.deadline, call)
+        let answer = self.run(fuel, self.deadline, call);
+        let left = self.store.get_fuel().unwrap_or(0);
+        self.store.data().counters.fuel_peak.fetch_max(fuel.saturating_sub(left), Relaxed);
+        answer
     }
 
     /// A call that is made once in an instance's life.
@@ -159,9 +162,7 @@ impl Instance {
         arm(&mut self.store, fuel, deadline).map_err(|error| PolicyFailure::Trap(error.to_string()))?;
         self.store.data_mut().lines_left = self.limits.log_lines;
         let answer = call(&mut self.store);
-        let left = self.store.get_fuel().unwrap_or(0);
         let guest = self.store.data();
-        guest.counters.fuel_peak.fetch_max(fuel.saturating_sub(left), Relaxed);
         guest
             .counters
             .memory_peak

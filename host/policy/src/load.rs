@@ -64,7 +64,10 @@ impl Loaded {
     pub(crate) fn instance(&self) -> Result<Instance, PolicyFailure> {
         let (mut instance, guest) = self.bare()?;
         let configured = instance.set_up(|store| guest.call_configure(store, &self.settings))?;
-        configured.map_err(lifted)?;
+        // They were accepted before.
+        configured.map_err(|error| {
+            PolicyFailure::Internal(format!("it now refuses its settings: {}", lifted(error)))
+        })?;
         Ok(instance)
     }
 

@@ -17,7 +17,7 @@ use crate::load::{Interface, Loaded};
 use crate::slot::{Desk, Kind};
 use crate::status::PolicyIdentity;
 
-/// The most rounds kept to try a candidate on; each may hold every account of the pool.
+/// A round with more contributions is not kept to try a candidate on: it may hold every account of a large pool.
 const CONTRIBUTIONS_SAMPLED: usize = 10_000;
 /// The longest window, in network difficulties and in milliseconds (90 days).
 const WINDOW_WORK_LIMIT: f64 = 1000.0;
@@ -64,18 +64,19 @@ impl Kind for Payout {
                     let _ = reply.send(desk.ask(1, |policy| policy.plan()));
                 }
                 PayoutJob::Settle { round, reply } => {
-                    let answer = desk.ask(1, |policy| policy.settle(&round));
+                    let answer = desk.ask(1, |policy| divisible(policy, &round));
+                    let keep = answer.is_ok() && round.contributions.len() <= CONTRIBUTIONS_SAMPLED;
                     let _ = reply.send(signed(desk, answer));
-                    if round.contributions.len() <= CONTRIBUTIONS_SAMPLED {
+                    if keep {
                         desk.sample(PayoutSample::Round(round));
                     }
                 }
                 PayoutJob::Accrue { tallies, reply } => {
                     let answer = desk.ask(1, |policy| policy.accrue(&tallies));
+                    let work: usize = tallies.iter().map(|tally| tally.contributions.len()).sum();
+                    let keep = answer.is_ok() && work <= CONTRIBUTIONS_SAMPLED;
                     let _ = reply.send(signed(desk, answer));
-                    if tallies.iter().map(|tally| tally.contributions.len()).sum::<usize>()
-                        <= CONTRIBUTIONS_SAMPLED
-                    {
+                    if keep {
                         desk.sample(PayoutSample::Tallies(tallies));
                     }
                 }
@@ -83,19 +84,21 @@ impl Kind for Payout {
         }
     }
 
-    /// A round must also divide to the satoshi.
     fn try_on(policy: &mut Self::Policy, sample: &PayoutSample) -> Result<(), PolicyFailure> {
         match sample {
-            PayoutSample::Round(round) => {
-                let entitlements = policy.settle(round)?;
-                // Accounts are the ledger's to know; a fee account need not have worked.
-                split(round.reward(), &entitlements, &|_| true).map(|_| ()).map_err(bad_answer)
-            }
+            PayoutSample::Round(round) => divisible(policy, round).map(|_| ()),
             // Only a policy that accrues is asked to.
             PayoutSample::Tallies(tallies) if policy.plan()?.accrues => policy.accrue(tallies).map(|_| ()),
             PayoutSample::Tallies(_) => Ok(()),
         }
     }
+}
+
+/// An answer that divides to the satoshi. Which accounts exist is the ledger's to know: its caller checks that.
+fn divisible(policy: &mut dyn PayoutPolicy, round: &Round) -> Result<Vec<Entitlement>, PolicyFailure> {
+    let entitlements = policy.settle(round)?;
+    split(round.reward(), &entitlements, &|_| true).map_err(bad_answer)?;
+    Ok(entitlements)
 }
 
 fn signed(

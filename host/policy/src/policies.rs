@@ -45,7 +45,7 @@ impl Policies {
     /// Every problem at once, each with its file and cause.
     pub async fn start(config: PolicyConfig) -> Result<Self, StartError> {
         // Compiling takes seconds: not on the reactor.
-        let started = tokio::task::spawn_blocking(move || start(config));
+        let started = tokio::task::spawn_blocking(move || start(&config));
         let parts = started.await.map_err(|error| StartError::Thread(error.to_string()))??;
         Ok(Self { parts: Arc::new(parts) })
     }

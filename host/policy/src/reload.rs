@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use sluice_core::policy::{PolicyFailure, PolicyKind};
@@ -53,16 +53,12 @@ impl Keepers {
         settings: Settings,
         reply: oneshot::Sender<ReloadOutcome>,
     ) {
-        for (_, wishes) in self.wishes.iter().filter(|(of, _)| *of == kind) {
-            if let Err(error) = wishes.try_send(Wish::Settings { settings, reply }) {
-                let (std::sync::mpsc::TrySendError::Full(wish)
-                | std::sync::mpsc::TrySendError::Disconnected(wish)) = error;
-                if let Wish::Settings { reply, .. } = wish {
-                    let why = "too many reloads are waiting; try again".to_owned();
-                    let _ = reply.send(ReloadOutcome::Rejected { why });
-                }
-            }
-            return;
+        let keeper = self.wishes.iter().find(|(of, _)| *of == kind);
+        let sent = keeper.map(|(_, wishes)| wishes.try_send(Wish::Settings { settings, reply }));
+        // Where the keeper is gone the reply goes with the wish, and the asker knows.
+        if let Some(Err(TrySendError::Full(Wish::Settings { reply, .. }))) = sent {
+            let why = "too many reloads are waiting; try again".to_owned();
+            let _ = reply.send(ReloadOutcome::Rejected { why });
         }
     }
 
@@ -79,7 +75,7 @@ impl Keepers {
 ///
 /// # Errors
 /// Every problem at once.
-pub(crate) fn start(config: PolicyConfig) -> Result<Parts, StartError> {
+pub(crate) fn start(config: &PolicyConfig) -> Result<Parts, StartError> {
     let loader = Arc::new(Loader::new(&config.cache_dir, config.compiler.clone(), config.network)?);
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     let first = |kind: PolicyKind| {
@@ -105,7 +101,7 @@ pub(crate) fn start(config: PolicyConfig) -> Result<Parts, StartError> {
     let auth = house.open::<Auth>(next()?)?;
     let vardiff = house.open::<Vardiff>(next()?)?;
     let payout = house.open::<Payout>(next()?)?;
-    let watcher = Watcher::start(&config, house.watched, events.clone())?;
+    let watcher = Watcher::start(config, house.watched, events.clone())?;
     Ok(Parts { auth, vardiff, payout, events, keepers: Some(Keepers { wishes: house.wishes, watcher }) })
 }
 
@@ -262,29 +258,35 @@ impl<K: Kind> Keeper<K> {
 
     /// With the newest file where there is one; with what serves where that is refused.
     fn reconfigure(&mut self, settings: Settings) -> ReloadOutcome {
-        self.handled = self.changes.load(Ordering::Acquire);
         let Some(active) = self.slot.shared.loaded() else {
             return ReloadOutcome::Rejected { why: LoadError::ShutDown.to_string() };
         };
-        let newer = read(&self.path)
-            .ok()
-            .map(|bytes| (content_hash(&bytes), bytes))
-            .filter(|(hash, _)| *hash != active.hash);
-        if let Some((hash, bytes)) = newer
+        let handled = std::mem::replace(&mut self.handled, self.changes.load(Ordering::Acquire));
+        let newer = read(&self.path).ok().map(|bytes| (content_hash(&bytes), bytes));
+        if let Some((hash, bytes)) = newer.filter(|(hash, _)| *hash != active.hash)
             && let Ok(applied) = self.attempt(&bytes, &hash, &settings)
         {
             return self.conclude(&hash, Ok(applied));
         }
-        let hash = active.hash.clone();
-        if *canonical(&settings) == *active.settings {
-            return self.conclude(&hash, Ok(ReloadOutcome::Unchanged));
-        }
-        let outcome =
-            self.loader.reconfigured(&active, &settings).and_then(|loaded| self.swap_in(&loaded, &settings));
+        let outcome = self.reconfigure_active(&active, &settings);
+        // A change of the file that came meanwhile still has its turn, and its own record.
+        self.handled = handled;
         if outcome.is_err() {
             self.refused_settings = Some(settings);
         }
-        self.conclude(&hash, outcome)
+        self.conclude(&active.hash, outcome)
+    }
+
+    fn reconfigure_active(
+        &mut self,
+        active: &Loaded,
+        settings: &Settings,
+    ) -> Result<ReloadOutcome, LoadError> {
+        if *canonical(settings) == *active.settings {
+            return Ok(ReloadOutcome::Unchanged);
+        }
+        let loaded = self.loader.reconfigured(active, settings)?;
+        self.swap_in(&loaded, settings)
     }
 
     fn attempt(&mut self, bytes: &[u8], hash: &str, settings: &Settings) -> Result<ReloadOutcome, LoadError> {

@@ -90,7 +90,7 @@ impl<K: Kind> Shared<K> {
     pub(crate) fn emit(&self, event: PolicyEvent) {
         match &event {
             PolicyEvent::Applied { .. } | PolicyEvent::Unchanged { .. } => {
-                tracing::info!(kind = %K::KIND, "{event}")
+                tracing::info!(kind = %K::KIND, "{event}");
             }
             _ => tracing::warn!(kind = %K::KIND, "{event}"),
         }
@@ -301,7 +301,7 @@ impl<K: Kind> Desk<K> {
     fn run(mut self, inbox: &Receiver<Message<K>>) {
         let mut jobs = Vec::with_capacity(DRAIN);
         while let Ok(message) = inbox.recv() {
-            let last = self.gather(message, inbox, &mut jobs);
+            let last = gather(message, inbox, &mut jobs);
             K::serve(&mut self, &mut jobs);
             match last {
                 Some(Message::Swap { loaded, done }) => {
@@ -312,27 +312,6 @@ impl<K: Kind> Desk<K> {
                 _ if self.shared.face().stopped => return,
                 _ => {}
             }
-        }
-    }
-
-    /// Takes what waits, up to a message that is no job.
-    fn gather(
-        &self,
-        first: Message<K>,
-        inbox: &Receiver<Message<K>>,
-        jobs: &mut Vec<K::Job>,
-    ) -> Option<Message<K>> {
-        let mut next = Ok(first);
-        loop {
-            match next {
-                Ok(Message::Job(job)) => jobs.push(job),
-                Ok(other) => return Some(other),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
-            }
-            if jobs.len() >= DRAIN {
-                return None;
-            }
-            next = inbox.try_recv();
         }
     }
 
@@ -496,7 +475,8 @@ impl<K: Kind> Desk<K> {
         self.shared.generation.send_replace(generation);
     }
 
-    /// Keeps an input that a candidate may be tried on.
+    /// Keeps an input that was answered well: a candidate is tried on it. One that failed is not kept, or a poisonous
+    /// login would keep every mended version out.
     pub(crate) fn sample(&mut self, sample: K::Sample) {
         self.sampled += 1;
         if self.sampled > u64::try_from(SAMPLES).unwrap_or(u64::MAX)
@@ -509,5 +489,25 @@ impl<K: Kind> Desk<K> {
         while samples.len() > SAMPLES {
             samples.pop_front();
         }
+    }
+}
+
+/// Takes what waits, up to a message that is no job.
+fn gather<K: Kind>(
+    first: Message<K>,
+    inbox: &Receiver<Message<K>>,
+    jobs: &mut Vec<K::Job>,
+) -> Option<Message<K>> {
+    let mut next = Ok(first);
+    loop {
+        match next {
+            Ok(Message::Job(job)) => jobs.push(job),
+            Ok(other) => return Some(other),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
+        }
+        if jobs.len() >= DRAIN {
+            return None;
+        }
+        next = inbox.try_recv();
     }
 }

@@ -54,8 +54,10 @@ impl Kind for Vardiff {
                 VardiffJob::Open { reply, .. } | VardiffJob::Review { reply, .. } if reply.is_closed() => {}
                 VardiffJob::Open { opening, reply } => {
                     let answer = desk.ask(1, |policy| policy.open(&opening));
+                    if answer.is_ok() {
+                        desk.sample(VardiffSample::Opening(opening));
+                    }
                     let _ = reply.send(answer.ok());
-                    desk.sample(VardiffSample::Opening(opening));
                 }
                 VardiffJob::Review { review, reply } => {
                     reviews.push(review);
@@ -63,7 +65,7 @@ impl Kind for Vardiff {
                 }
             }
         }
-        review_batches(desk, reviews, replies);
+        review_batches(desk, &reviews, replies);
     }
 
     fn try_on(policy: &mut Self::Policy, sample: &VardiffSample) -> Result<(), PolicyFailure> {
@@ -74,16 +76,16 @@ impl Kind for Vardiff {
     }
 }
 
-fn review_batches(desk: &mut Desk<Vardiff>, reviews: Vec<Review>, replies: Vec<Reply>) {
+fn review_batches(desk: &mut Desk<Vardiff>, reviews: &[Review], replies: Vec<Reply>) {
     let mut replies = replies.into_iter();
     for batch in reviews.chunks(BATCH) {
         let decisions = review_batch(desk, batch);
+        if let (Some(review), Some(Some(_))) = (batch.first(), decisions.first()) {
+            desk.sample(VardiffSample::Review(review.clone()));
+        }
         for (decision, reply) in decisions.into_iter().zip(&mut replies) {
             let _ = reply.send(decision);
         }
-    }
-    if let Some(review) = reviews.into_iter().next() {
-        desk.sample(VardiffSample::Review(review));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Compiling in a child process: this program is both the test and the child.
 
+#![allow(clippy::unwrap_used, reason = "a test program")]
+
 use std::process::ExitCode;
 
 #[path = "policies/guest.rs"]

@@ -36,8 +36,6 @@ use crate::view::View;
 
 /// Replies of one miner that may wait for the ledger; then its input waits.
 const HELD_REPLIES: usize = 1024;
-/// Rejected shares without an accepted one between them that end a connection (V1-73).
-const REJECTED_IN_A_ROW: u32 = 1000;
 /// How long the end of the pool may take.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -305,7 +303,7 @@ fn session_config(config: &Config, listener: &config::Listener) -> SessionConfig
         messages_per_minute: v1.messages_per_minute,
         workers_per_connection: v1.workers_per_connection,
         held_replies: HELD_REPLIES,
-        rejected_in_a_row: REJECTED_IN_A_ROW,
+        rejected_in_a_row: v1.rejected_in_a_row,
     }
 }
 

@@ -222,7 +222,7 @@ impl Metrics {
         self.node_healthy.get_or_create(&ByNode { node }).set(i64::from(healthy));
     }
 
-    /// Adds a point to the history; called every [`history::STEP`].
+    /// Adds a point to the history; called every [`history::STEP`] by one task, with one clock.
     pub fn sample(&self, at: Moment) {
         let rejected = self.rejected().iter().map(|(_, count)| count).sum();
         let work = self.protocols.iter().map(|protocol| protocol.work.get()).sum();

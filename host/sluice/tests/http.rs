@@ -16,7 +16,7 @@ use sluice::metrics::{Metrics, Refused};
 use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
 use sluice_core::share::Reason;
-use sluice_core::units::Timestamp;
+use sluice_core::units::{Moment, Timestamp};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -346,11 +346,16 @@ async fn page_shows_the_pool_and_takes_hostile_text_for_text() {
 }
 
 #[tokio::test]
-async fn history_begins_with_the_server() {
+async fn history_is_what_was_sampled() {
     let server = Server::start().await;
-    let history = server.json("/api/v1/history").await;
-    assert_eq!(history["step_s"], 5);
-    assert!(history["points"].is_array());
+    assert_eq!(server.json("/api/v1/history").await, serde_json::json!({"step_s": 5, "points": []}));
+    server.metrics.sample(Moment(0));
+    server.metrics.shares_accepted(Protocol::StratumV1, 10, 5.0);
+    server.metrics.sample(Moment(5000));
+    let point =
+        serde_json::json!({"age_s": 0, "hashrate": 4_294_967_296.0, "accepted": 2.0, "rejected": 0.0});
+    let expected = serde_json::json!({"step_s": 5, "points": [point]});
+    assert_eq!(server.json("/api/v1/history").await, expected);
 }
 
 #[tokio::test]

@@ -191,7 +191,7 @@ impl Connection {
             Request::Configure(extensions) => self.configure(now, id, &extensions),
             Request::Subscribe { agent, session } => self.subscribe(id, &agent, session),
             Request::Authorize { username, password } => self.authorize(id, username, password),
-            Request::Submit(fields) => self.submit(now, id, &fields),
+            Request::Submit(texts) => self.submit(now, id, &texts.fields()),
             Request::Suggest(wish) => {
                 self.replies.accept(id);
                 self.suggest(now, wish);

@@ -1,28 +1,24 @@
 //! The usual `mining.submit`, read without building anything. Whatever looks unusual is left to the JSON parser, so
 //! that this never decides anything: it only finds the same texts sooner.
 
-use std::borrow::Cow;
-
 use crate::request::Fields;
 
 /// The most digits of an id that is taken here.
 const ID_DIGITS: usize = 15;
 
 /// The id as sent and the texts, if `line` is an object of exactly `id` (a plain number), `method` and `params` in any
-/// order, and the parameters are five or six texts without escapes.
+/// order, and the parameters are five or six texts without escapes. All is printable ASCII.
 pub fn parse(line: &[u8]) -> Option<(&str, Fields<'_>)> {
-    // From here on: no escapes, no control characters, one byte per character.
-    let text = plain(line)?;
-    let mut cursor = Cursor { text, at: 0 };
+    let mut cursor = Cursor { line, at: 0 };
     let (mut id, mut fields, mut is_submit) = (None, None, false);
     cursor.expect(b'{')?;
     loop {
         let key = cursor.string()?;
         cursor.expect(b':')?;
         match key {
-            "id" if id.is_none() => id = Some(cursor.number()?),
-            "method" if !is_submit => is_submit = cursor.string()? == "mining.submit",
-            "params" if fields.is_none() => fields = Some(cursor.fields()?),
+            b"id" if id.is_none() => id = Some(cursor.number()?),
+            b"method" if !is_submit => is_submit = cursor.string()? == b"mining.submit",
+            b"params" if fields.is_none() => fields = Some(cursor.fields()?),
             _ => return None,
         }
         match cursor.next()? {
@@ -31,18 +27,12 @@ pub fn parse(line: &[u8]) -> Option<(&str, Fields<'_>)> {
             _ => return None,
         }
     }
-    (is_submit && cursor.at == text.len()).then_some(())?;
-    Some((id?, fields?))
-}
-
-/// The line as text if all of it is printable ASCII without a backslash.
-fn plain(line: &[u8]) -> Option<&str> {
-    let unusual = line.iter().fold(false, |sum, byte| sum | !matches!(byte, b' '..=b'~') | (*byte == b'\\'));
-    if unusual { None } else { std::str::from_utf8(line).ok() }
+    (is_submit && cursor.at == line.len()).then_some(())?;
+    Some((std::str::from_utf8(id?).ok()?, fields?))
 }
 
 struct Cursor<'a> {
-    text: &'a str,
+    line: &'a [u8],
     at: usize,
 }
 
@@ -50,7 +40,7 @@ impl<'a> Cursor<'a> {
     /// The next byte that is no blank.
     fn next(&mut self) -> Option<u8> {
         loop {
-            let byte = *self.text.as_bytes().get(self.at)?;
+            let byte = *self.line.get(self.at)?;
             self.at += 1;
             if byte != b' ' {
                 return Some(byte);
@@ -62,29 +52,25 @@ impl<'a> Cursor<'a> {
         (self.next()? == expected).then_some(())
     }
 
-    fn string(&mut self) -> Option<&'a str> {
+    fn string(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
-        self.rest_of_string()
-    }
-
-    fn rest_of_string(&mut self) -> Option<&'a str> {
-        let rest = self.text.get(self.at..)?;
-        let length = memchr::memchr(b'"', rest.as_bytes())?;
+        let rest = self.line.get(self.at..)?;
+        let length = plain_length(rest)?;
         self.at += length + 1;
         rest.get(..length)
     }
 
     /// A whole number without sign and leading zeros.
-    fn number(&mut self) -> Option<&'a str> {
+    fn number(&mut self) -> Option<&'a [u8]> {
         let first = self.next()?;
         let start = self.at - 1;
-        let rest = self.text.as_bytes().get(self.at..)?;
+        let rest = self.line.get(self.at..)?;
         let more = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if !first.is_ascii_digit() || more >= ID_DIGITS || (first == b'0' && more > 0) {
             return None;
         }
         self.at += more;
-        self.text.get(start..self.at)
+        self.line.get(start..self.at)
     }
 
     fn fields(&mut self) -> Option<Fields<'a>> {
@@ -99,15 +85,47 @@ impl<'a> Cursor<'a> {
             b',' => {
                 let version = self.string()?;
                 self.expect(b']')?;
-                Some(Cow::Borrowed(version))
+                Some(version)
             }
             _ => return None,
         };
-        Some(Fields { worker: worker.into(), job, extranonce2, ntime, nonce, version })
+        Some(Fields { worker, job, extranonce2, ntime, nonce, version })
     }
 
-    fn following(&mut self) -> Option<Cow<'a, str>> {
+    fn following(&mut self) -> Option<&'a [u8]> {
         self.expect(b',')?;
-        self.string().map(Cow::Borrowed)
+        self.string()
     }
+}
+
+/// Each byte of a word the same.
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// How far the closing quote is, if nothing but printable ASCII without a backslash is before it.
+fn plain_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let special = special(u64::from_le_bytes(*chunk));
+        if special != 0 {
+            at += usize::try_from(special.trailing_zeros() / 8).ok()?;
+            return (bytes[at] == b'"').then_some(at);
+        }
+        at += 8;
+    }
+    let tail = bytes.get(at..)?;
+    let end = tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' ' | 0x80..))?;
+    (tail[end] == b'"').then_some(at + end)
+}
+
+/// Marks quotes, backslashes, control characters and what is not ASCII by the high bit of their byte. The lowest mark
+/// is exact; a borrow may set wrong ones above it.
+const fn special(word: u64) -> u64 {
+    let (quote, backslash) = (word ^ each(b'"'), word ^ each(b'\\'));
+    let marks = (quote.wrapping_sub(each(1)) & !quote)
+        | (backslash.wrapping_sub(each(1)) & !backslash)
+        | (word.wrapping_sub(each(b' ')) & !word)
+        | word;
+    marks & each(0x80)
 }

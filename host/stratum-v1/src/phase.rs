@@ -13,6 +13,7 @@ use sluice_core::units::{Difficulty, Moment};
 use crate::notify::Announcement;
 
 /// How far the handshake has come. Subscribe and authorize come in any order (V1-19).
+#[expect(clippy::large_enum_variant, reason = "nearly all connections are working: a box would add to each")]
 #[derive(Debug)]
 pub(crate) enum Phase {
     Connected,
@@ -165,13 +166,15 @@ impl Logins {
     }
 
     /// Who submits under `name`: an authorised username, or another worker of the same account (V1-72).
-    pub(crate) fn find(&self, name: &str) -> Option<&Worker> {
-        if *self.first.username == *name {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Worker> {
+        if self.first.username.as_bytes() == name {
             return Some(&self.first);
         }
         let account = base(name);
-        self.iter().find(|worker| *worker.username == *name).or_else(|| {
-            self.iter().find(|worker| base(&worker.username) == account || worker.account.as_str() == account)
+        self.iter().find(|worker| worker.username.as_bytes() == name).or_else(|| {
+            self.iter().find(|worker| {
+                base(worker.username.as_bytes()) == account || worker.account.as_str().as_bytes() == account
+            })
         })
     }
 
@@ -203,6 +206,6 @@ impl Worker {
 }
 
 /// Before the first dot (V1-18).
-fn base(name: &str) -> &str {
-    name.split_once('.').map_or(name, |(base, _)| base)
+fn base(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == b'.').next().unwrap_or(name)
 }

@@ -16,15 +16,30 @@ const AGENT_LIMIT: usize = 256;
 const LOGIN_LIMIT: usize = 255;
 
 /// The texts of a `mining.submit`, not decoded (V1-67).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields<'a> {
-    pub worker: Cow<'a, str>,
-    pub job: Cow<'a, str>,
-    pub extranonce2: Cow<'a, str>,
-    pub ntime: Cow<'a, str>,
-    pub nonce: Cow<'a, str>,
+    pub worker: &'a [u8],
+    pub job: &'a [u8],
+    pub extranonce2: &'a [u8],
+    pub ntime: &'a [u8],
+    pub nonce: &'a [u8],
     /// The sixth parameter (V1-34).
-    pub version: Option<Cow<'a, str>>,
+    pub version: Option<&'a [u8]>,
+}
+
+/// The same with escapes resolved, as the JSON parser hands them out.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Texts<'a> {
+    required: [Cow<'a, str>; 5],
+    version: Option<Cow<'a, str>>,
+}
+
+impl Texts<'_> {
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        let [worker, job, extranonce2, ntime, nonce] = self.required.each_ref().map(|text| text.as_bytes());
+        let version = self.version.as_deref().map(str::as_bytes);
+        Fields { worker, job, extranonce2, ntime, nonce, version }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -38,7 +53,7 @@ pub(crate) enum Request<'a> {
         username: String,
         password: Option<String>,
     },
-    Submit(Fields<'a>),
+    Submit(Texts<'a>),
     /// `None`: no preference.
     Suggest(Option<Difficulty>),
     ExtranonceSubscribe,
@@ -94,19 +109,14 @@ fn list(params: Json<'_>) -> Result<Vec<Json<'_>>, Malformed> {
     }
 }
 
-fn submit(params: Json<'_>) -> Option<Fields<'_>> {
+fn submit(params: Json<'_>) -> Option<Texts<'_>> {
     let mut params = list(params).ok()?.into_iter();
     let mut text = || params.next()?.text();
-    Some(Fields {
-        worker: text()?,
-        job: text()?,
-        extranonce2: text()?,
-        ntime: text()?,
-        nonce: text()?,
+    Some(Texts {
+        required: [text()?, text()?, text()?, text()?, text()?],
         version: match params.next() {
             None | Some(Json::Null) => None,
-            Some(Json::Text(bits)) => Some(bits),
-            Some(_) => return None,
+            Some(bits) => Some(bits.text()?),
         },
     })
 }

@@ -31,20 +31,20 @@ pub(crate) struct Decoded {
 impl Decoded {
     /// Reads the texts; `length` is the extranonce2's, in bytes.
     pub(crate) fn read(fields: &Fields<'_>, length: usize) -> Result<Self, Reason> {
-        let word = |text: &str| hex::read_u32(text.as_bytes()).ok_or(Reason::Malformed);
-        let (ntime, nonce) = (word(&fields.ntime)?, word(&fields.nonce)?);
-        let version = match &fields.version {
+        let word = |text: &[u8]| hex::read_u32(text).ok_or(Reason::Malformed);
+        let (ntime, nonce) = (word(fields.ntime)?, word(fields.nonce)?);
+        let version = match fields.version {
             None => RolledVersion::Unrolled,
             Some(bits) => RolledVersion::Bits(word(bits)?),
         };
         let mut extranonce2 = [0; EXTRANONCE2_LIMIT];
         let length = length.min(EXTRANONCE2_LIMIT);
-        let text = fields.extranonce2.as_bytes();
+        let text = fields.extranonce2;
         if !hex::read_bytes(text, &mut extranonce2[..length]) {
             let is_hex = !text.is_empty() && hex::is_hex(text);
             return Err(if is_hex { Reason::BadExtranonce } else { Reason::Malformed });
         }
-        let job = hex::read_u32(fields.job.as_bytes()).map(JobId).ok_or(Reason::UnknownJob)?;
+        let job = hex::read_u32(fields.job).map(JobId).ok_or(Reason::UnknownJob)?;
         Ok(Self { job, extranonce2, length, ntime, nonce, version })
     }
 
@@ -68,7 +68,7 @@ impl Connection {
             Err(reason) => return self.reject(now, id, reason),
         };
         let verdict = channel.judge(&decoded.submission(), now);
-        let Some(finder) = working.logins.find(&fields.worker).map(Worker::ids) else {
+        let Some(finder) = working.logins.find(fields.worker).map(Worker::ids) else {
             return self.judged_stranger(now, id, verdict, decoded.job);
         };
         match verdict {

@@ -51,8 +51,9 @@ fn run(command: &Command) -> anyhow::Result<()> {
     }
 }
 
-/// The workspace this program was built from.
+/// The workspace that cargo runs this program for, which need not be the one it was built in.
 fn project_root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = Path::new(&here);
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }

@@ -1,10 +1,11 @@
 //! Blocks close rounds; rounds are settled once; the books sum to zero.
 
+use proptest::prelude::*;
 use sluice_core::bitcoin::Amount;
 use sluice_core::ids::{ShareSeq, WorkerId};
 use sluice_core::policy::payout::{Contribution, Window};
 use sluice_core::policy::split::Credit;
-use sluice_ledger::{BlockState, Ledger, LedgerError, Settlement};
+use sluice_ledger::{BlockRow, BlockState, Ledger, LedgerError, Settlement};
 
 use crate::support::{REWARD, block, hash, number, open, payment, settlement, share, sql, template, worker};
 
@@ -163,6 +164,18 @@ async fn a_block_reported_twice_is_one_block() {
 }
 
 #[tokio::test]
+async fn a_template_of_another_height_says_nothing_of_a_block() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = open(dir.path());
+    // The number 1 was another template's before a restart.
+    ledger.template(template(1, 200));
+    let alice = worker(&ledger, "alice", "");
+    ledger.block_found(block(900, alice.1, Window::Round)).await.expect("written");
+    let round = ledger.round_with(hash(900), Window::Round).await.expect("a round");
+    assert_eq!((round.subsidy, round.fees), (REWARD, Amount::ZERO));
+}
+
+#[tokio::test]
 async fn the_database_itself_refuses_books_that_do_not_balance_and_changes_to_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = open(dir.path());
@@ -201,4 +214,48 @@ async fn a_credit_may_name_an_account_that_never_sent_a_share() {
     crate::support::until(&ledger, last).await;
     let balances = ledger.balances().await.expect("balances");
     assert!(balances.iter().any(|row| row.account == "charity" && row.sat == 5_123));
+}
+
+/// A block: what its coinbase pays Alice and Bob, and the weights they are credited by.
+type Story = (u64, u64, u64, u64);
+
+async fn settle_all(ledger: &Ledger, stories: &[Story]) {
+    let (alice, bob) = (worker(ledger, "alice", ""), worker(ledger, "bob", ""));
+    for (number, (to_alice, to_bob, alices, bobs)) in (1u64..).zip(stories) {
+        ledger.append(&[share(alice, number, 1.0), share(bob, number, 1.0)]).await.expect("room");
+        let rest = REWARD.to_sat() - to_alice - to_bob;
+        let payments = vec![payment("alice", *to_alice), payment("bob", *to_bob), payment("", rest)];
+        ledger
+            .block_found(BlockRow { payments, ..block(number, bob.1, Window::Round) })
+            .await
+            .expect("written");
+        accept(ledger, number).await;
+        let mut input = ledger.round_with(hash(number), Window::Round).await.expect("a round");
+        for (part, weight) in input.contributions.iter_mut().zip([alices, bobs]) {
+            part.work = *weight;
+        }
+        assert!(ledger.settle_round(hash(number), settlement(input)).await.expect("settled"));
+        assert_eq!(ledger.books_sum().await.expect("a sum"), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_paid_and_credited_the_books_sum_to_zero(
+        stories in prop::collection::vec((0u64..2_500, 0u64..2_500, 0u64..1 << 53, 1u64..1 << 53), 1..6)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().expect("a directory");
+            let ledger = open(dir.path());
+            settle_all(&ledger, &stories).await;
+            let owed: i64 = ledger.balances().await.expect("balances").iter().map(|row| row.sat).sum();
+            assert_eq!(owed, 0, "the coinbases paid out everything, so what accounts lack the house has");
+            let credited: u64 = ledger.credits(100).await.expect("credits").iter().map(|row| row.amount_sat).sum();
+            assert_eq!(credited, REWARD.to_sat() * stories.len() as u64);
+            ledger.close().await;
+        });
+    }
 }

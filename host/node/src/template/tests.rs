@@ -93,24 +93,3 @@ proptest::proptest! {
         let _ = Received::parse(&text, Network::Bitcoin, Timestamp(0));
     }
 }
-
-#[test]
-fn zz_timing() {
-    let tx = json!({"data": "ab".repeat(400), "txid": "11".repeat(32), "hash": "22".repeat(32), "depends": [1,2], "fee": 1000, "sigops": 4, "weight": 1600});
-    let mut answer = answer();
-    answer["transactions"] = Value::Array(vec![tx; 4000]);
-    let text = json!({"result": answer, "error": null, "id": 1}).to_string();
-    for _ in 0..4 {
-        let t0 = std::time::Instant::now();
-        let response = crate::http::understand_for_timing(text.as_bytes());
-        let t1 = std::time::Instant::now();
-        let r = Received::parse(response.get(), Network::Regtest, Timestamp(0)).unwrap();
-        eprintln!(
-            "{} bytes: envelope {:?}, template {:?} {}",
-            text.len(),
-            t1 - t0,
-            t1.elapsed(),
-            r.template.transactions.len()
-        );
-    }
-}

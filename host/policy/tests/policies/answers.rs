@@ -195,7 +195,7 @@ async fn a_trap_costs_one_login_and_no_more() {
 }
 
 /// Never true, and traps where the username begins with `!`.
-const TRAP_CONDITION: &str = concat!(
+pub(crate) const TRAP_CONDITION: &str = concat!(
     "(block (result i32) ",
     "(if (i32.eq (i32.load8_u (local.get 0)) (i32.const 33)) (then unreachable))",
     " (i32.const 0))"
@@ -235,8 +235,6 @@ async fn a_flood_of_log_lines_is_dropped_and_counted() {
         (call $log (i32.const 1) (i32.const 4096) (i32.const 5))
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
         (br_if $more (i32.lt_u (local.get $i) (i32.const 1000)))) (i32.const 4096)";
-    let root = tempfile::tempdir().unwrap();
-    drop(root);
     house.put(PolicyKind::Auth, &auth("flood").refuses("no").body("authorize", flood).build());
     let policies = house.start().await;
     let _ = policies.authorize(login("alice")).await;

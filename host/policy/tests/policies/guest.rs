@@ -357,7 +357,7 @@ impl Guest {
 
 /// An auth policy that is fine at its surface and does not compile: one instruction takes more than there is.
 pub(crate) fn spoiled() -> Vec<u8> {
-    let marker = 12345.678_901_f64;
+    let marker = 12_345.678_901_f64;
     let body = format!("(drop (f64.const {marker})) (i32.const 16)");
     let mut bytes = Guest::new(PolicyKind::Auth, "spoiled").body("authorize", &body).build();
     let at =

@@ -107,6 +107,12 @@ fn what_never_ends_hoards_or_recurses_is_stopped_while_it_loads() {
 }
 
 #[test]
+fn a_guest_that_starts_larger_than_its_limit_is_refused() {
+    let why = refusal(PolicyKind::Auth, &auth("a").pages(200).build());
+    assert!(matches!(&why, LoadError::Instantiate(text) if text.contains("memory")), "{why}");
+}
+
+#[test]
 fn the_deadline_stops_what_fuel_does_not() {
     let root = tempfile::tempdir().unwrap();
     let mut config = config(PolicyKind::Auth);

@@ -1,5 +1,7 @@
 //! The policy host against guests that behave and guests that do not.
 
+#![allow(clippy::unwrap_used, reason = "a test program")]
+
 mod answers;
 mod guest;
 mod house;

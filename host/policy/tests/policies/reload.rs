@@ -9,6 +9,7 @@ use sluice_core::policy::vardiff::Memo;
 use sluice_policy::status::Outcome;
 use sluice_policy::{Policies, PolicyEvent, ReloadOutcome};
 
+use crate::answers::TRAP_CONDITION;
 use crate::guest::{Guest, TRAP};
 use crate::house::{House, applied, event, login, opening, rejected, review, round, settings, status};
 
@@ -84,6 +85,19 @@ async fn a_candidate_is_tried_on_what_was_asked_lately() {
     // What a candidate does is not held against the slot.
     let status = status(&policies, PolicyKind::Auth);
     assert_eq!((status.figures.traps, status.generation), (0, 1));
+}
+
+#[tokio::test]
+async fn a_poisonous_login_does_not_keep_a_new_version_out() {
+    let house = House::new();
+    let fragile = |name| auth(name).fails("authorize", 0, "", TRAP_CONDITION).build();
+    house.put(PolicyKind::Auth, &fragile("old"));
+    let policies = house.start().await;
+    let mut events = policies.events();
+    assert!(policies.authorize(login("!boom")).await.is_err());
+    assert_eq!(answering(&policies).await, "old");
+    house.put(PolicyKind::Auth, &fragile("new"));
+    assert_eq!(applied(&mut events).await, "new");
 }
 
 #[tokio::test]

@@ -142,6 +142,8 @@ pub struct StratumV1 {
     /// Never banned and never limited by address.
     pub never_ban: Vec<AddressRange>,
     pub workers_per_connection: usize,
+    /// Rejected shares without an accepted one between them that end a connection (V1-73); 0: any number.
+    pub rejected_in_a_row: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]

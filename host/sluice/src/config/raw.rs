@@ -91,6 +91,7 @@ pub(super) struct StratumV1 {
     pub(super) ban: Option<At<Duration>>,
     pub(super) never_ban: Option<At<Vec<AddressRange>>>,
     pub(super) workers_per_connection: Option<At<u64>>,
+    pub(super) rejected_in_a_row: Option<At<u64>>,
 }
 
 pub(super) struct Listener {
@@ -211,6 +212,7 @@ fn stratum_v1(v1: &mut Section<'_, '_>) -> StratumV1 {
             |text| text.parse::<AddressRange>().map_err(|_| format!("{} is no range", quoted(text))),
         ),
         workers_per_connection: v1.integer("workers_per_connection", 128, 1..=10_000),
+        rejected_in_a_row: v1.integer("rejected_in_a_row", 1000, 0..=1_000_000),
     }
 }
 

@@ -178,6 +178,7 @@ fn stratum_v1(raw: raw::StratumV1, base: &Path, notes: &mut Notes<'_>) -> Option
         ban: value(raw.ban)?,
         never_ban: value(raw.never_ban)?,
         workers_per_connection: size(raw.workers_per_connection)?,
+        rejected_in_a_row: count(raw.rejected_in_a_row)?,
     })
 }
 

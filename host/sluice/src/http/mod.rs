@@ -8,7 +8,7 @@ mod view;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -16,11 +16,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use sluice_core::units::{Moment, Timestamp};
+use sluice_core::units::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::metrics::{self, Metrics, history};
+use crate::metrics::{self, Metrics};
 use api::ApiError;
 use listener::Bounded;
 pub use view::{
@@ -48,7 +48,7 @@ struct Shared {
 
 type App = State<Arc<Shared>>;
 
-/// Serves until `shutdown` is done, then lets requests in work end. Takes the samples of the metrics' history.
+/// Serves until `shutdown` is done, then lets requests in work end.
 ///
 /// # Errors
 /// The listener failed.
@@ -58,8 +58,7 @@ pub async fn serve(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let shared =
-        Arc::new(Shared { view, metrics: Arc::clone(&metrics), slots: Semaphore::new(REQUEST_LIMIT) });
+    let shared = Arc::new(Shared { view, metrics, slots: Semaphore::new(REQUEST_LIMIT) });
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let signal = async move {
         shutdown.await;
@@ -74,19 +73,6 @@ pub async fn serve(
     tokio::select! {
         result = async { server.await } => result,
         () = deadline => Ok(()),
-        () = take_samples(&metrics) => Ok(()),
-    }
-}
-
-/// Never ends.
-async fn take_samples(metrics: &Metrics) {
-    // Beyond what an earlier server of this process may have noted.
-    let base = metrics.history().latest().map_or(Moment(0), |latest| latest.after(history::STEP));
-    let start = Instant::now();
-    let mut ticks = tokio::time::interval(history::STEP);
-    loop {
-        ticks.tick().await;
-        metrics.sample(base.after(start.elapsed()));
     }
 }
 

@@ -49,11 +49,6 @@ impl History {
         samples.push_back(sample);
     }
 
-    /// When the newest sample was taken.
-    pub fn latest(&self) -> Option<Moment> {
-        self.samples().back().map(|sample| sample.at)
-    }
-
     /// Over the last [`WINDOW`], or since the first sample where that is less.
     pub fn hashrate(&self) -> Hashrate {
         let samples = self.samples();

@@ -150,9 +150,9 @@ fn a_minimum_is_a_floor() {
     pool.say(r#"{"id":0,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":3}]}"#);
     let (mut pool, mut miner) = pool.handshake();
     assert_eq!(miner.difficulty, Some(3.0));
-    pool.say(r#"{"id":0,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":8}]}"#);
-    pool.offer();
-    miner.hear(&pool.lines());
+    let lines = pool.say(r#"{"id":0,"method":"mining.configure","params":[["minimum-difficulty"],{"minimum-difficulty.value":8}]}"#);
+    assert_eq!(kinds(&lines), ["reply", "mining.set_difficulty", "mining.notify"]);
+    miner.hear(&lines);
     pool.decide(1.0);
     miner.hear(&pool.lines());
     assert_eq!(miner.difficulty, Some(8.0));

@@ -12,7 +12,7 @@ fn ready_share() -> (Pool, [String; 6]) {
 }
 
 /// Replaces one parameter of a good share and expects this outcome.
-fn check(index: usize, value: Value, expected: Option<(i64, Reason)>) {
+fn check(index: usize, value: &Value, expected: Option<(i64, Reason)>) {
     let (mut pool, params) = ready_share();
     let mut params: Vec<Value> = params.into_iter().map(Value::from).collect();
     params[index] = value.clone();
@@ -35,26 +35,26 @@ fn every_hex_field_in_every_shape() {
             [json!(null), json!(5), json!("xyzw0000"), json!("-1"), json!("0x12"), json!(["a"]), json!("é")]
         {
             let expected = if index == 5 && value.is_null() { None } else { malformed };
-            check(index, value, expected);
+            check(index, &value, expected);
         }
-        check(index, json!(""), malformed);
+        check(index, &json!(""), malformed);
     }
     for index in 3..6 {
-        check(index, json!("0123456789"), malformed);
+        check(index, &json!("0123456789"), malformed);
     }
     let length = Some((20, Reason::BadExtranonce));
     for value in ["00", "0011223344556", "00112233445566", "001122334455667788", &"00".repeat(100)] {
-        check(2, json!(value), length);
+        check(2, &json!(value), length);
     }
-    check(3, json!("ffffffff"), Some((20, Reason::TimeTooNew)));
-    check(3, json!("1"), Some((20, Reason::TimeTooOld)));
-    check(5, json!("00000001"), Some((20, Reason::BadVersion)));
-    check(1, json!("ffff"), Some((21, Reason::UnknownJob)));
-    check(1, json!(""), Some((21, Reason::UnknownJob)));
-    check(1, json!("not hex"), Some((21, Reason::UnknownJob)));
-    check(1, json!(27), malformed);
-    check(0, json!("mallory"), Some((24, Reason::Unauthorized)));
-    check(0, json!(null), malformed);
+    check(3, &json!("ffffffff"), Some((20, Reason::TimeTooNew)));
+    check(3, &json!("1"), Some((20, Reason::TimeTooOld)));
+    check(5, &json!("00000001"), Some((20, Reason::BadVersion)));
+    check(1, &json!("ffff"), Some((21, Reason::UnknownJob)));
+    check(1, &json!(""), Some((21, Reason::UnknownJob)));
+    check(1, &json!("not hex"), Some((21, Reason::UnknownJob)));
+    check(1, &json!(27), malformed);
+    check(0, &json!("mallory"), Some((24, Reason::Unauthorized)));
+    check(0, &json!(null), malformed);
 }
 
 #[test]

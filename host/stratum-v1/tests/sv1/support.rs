@@ -1,5 +1,7 @@
 //! A pool around one connection, and a miner that knows nothing but the wire.
 
+#![allow(clippy::unwrap_used, reason = "test code: a failure is to stop the test where it is")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,27 +21,27 @@ use sluice_core::units::{Difficulty, Moment, Now, Timestamp, VersionMask};
 use sluice_stratum_v1::{Announcement, Connection, SessionConfig};
 
 /// Difficulty 1: a test never finds a block by chance.
-pub const HARD: u32 = 0x1d00_ffff;
+pub(crate) const HARD: u32 = 0x1d00_ffff;
 /// Regtest: every second hash is a block.
-pub const REGTEST: u32 = 0x207f_ffff;
+pub(crate) const REGTEST: u32 = 0x207f_ffff;
 /// 43 hashes a share.
-pub const EASY: f64 = 0.000_000_01;
-pub const MIN_TIME: u32 = 1_700_000_000;
+pub(crate) const EASY: f64 = 0.000_000_01;
+pub(crate) const MIN_TIME: u32 = 1_700_000_000;
 
 /// Makes jobs as the job board does.
-pub struct Board {
-    pub bits: u32,
-    pub tip: u64,
-    pub transactions: usize,
+pub(crate) struct Board {
+    pub(crate) bits: u32,
+    pub(crate) tip: u64,
+    pub(crate) transactions: usize,
     next: u32,
 }
 
 impl Board {
-    pub fn new(bits: u32) -> Self {
+    pub(crate) fn new(bits: u32) -> Self {
         Self { bits, tip: 1, transactions: 2, next: 0x1a }
     }
 
-    pub fn job(&mut self, now: Now) -> Arc<Announcement> {
+    pub(crate) fn job(&mut self, now: Now) -> Arc<Announcement> {
         self.next += 1;
         let address =
             parse_address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Network::Regtest).unwrap();
@@ -81,7 +83,7 @@ impl Board {
     }
 }
 
-pub fn config() -> SessionConfig {
+pub(crate) fn config() -> SessionConfig {
     let mut config = SessionConfig::new("test".into());
     config.start = Difficulty::saturating(EASY);
     config.floor = Difficulty::MIN;
@@ -89,35 +91,35 @@ pub fn config() -> SessionConfig {
 }
 
 /// A connection, the pool that serves it, and all that came of it.
-pub struct Pool {
-    pub session: Connection,
-    pub now: Now,
-    pub board: Board,
-    pub extranonces: Extranonces,
+pub(crate) struct Pool {
+    pub(crate) session: Connection,
+    pub(crate) now: Now,
+    pub(crate) board: Board,
+    pub(crate) extranonces: Extranonces,
     /// What the vardiff policy says of a channel that opens; `None`: nothing.
-    pub opening: Option<f64>,
+    pub(crate) opening: Option<f64>,
     /// Whether shares reach the log at once.
-    pub commits: bool,
+    pub(crate) commits: bool,
     /// Whether logins are answered at once.
-    pub answers_logins: bool,
-    pub recorded: Vec<Share>,
-    pub rejected: Vec<Reason>,
-    pub blocks: Vec<FoundBlock>,
+    pub(crate) answers_logins: bool,
+    pub(crate) recorded: Vec<Share>,
+    pub(crate) rejected: Vec<Reason>,
+    pub(crate) blocks: Vec<FoundBlock>,
     /// Kinds of effects, in order.
-    pub order: Vec<&'static str>,
-    pub logins: Vec<Login>,
-    pub openings: Vec<Opening>,
-    pub reviews: Vec<Review>,
-    pub closed: Option<Close>,
+    pub(crate) order: Vec<&'static str>,
+    pub(crate) logins: Vec<Login>,
+    pub(crate) openings: Vec<Opening>,
+    pub(crate) reviews: Vec<Review>,
+    pub(crate) closed: Option<Close>,
     tokens: u8,
 }
 
 impl Pool {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(config(), HARD)
     }
 
-    pub fn with(config: SessionConfig, bits: u32) -> Self {
+    pub(crate) fn with(config: SessionConfig, bits: u32) -> Self {
         let now = at(0);
         Self {
             session: Connection::new(Arc::new(config), "192.0.2.7".into(), now),
@@ -140,11 +142,11 @@ impl Pool {
     }
 
     /// A connection that has subscribed and authorised, with the first job it was sent.
-    pub fn ready() -> (Self, Miner) {
+    pub(crate) fn ready() -> (Self, Miner) {
         Self::new().handshake()
     }
 
-    pub fn handshake(mut self) -> (Self, Miner) {
+    pub(crate) fn handshake(mut self) -> (Self, Miner) {
         let lines = self.say(r#"{"id":1,"method":"mining.subscribe","params":["test/1.0"]}"#);
         let mut miner = Miner::subscribed(&lines[0]);
         let lines = self.say(r#"{"id":2,"method":"mining.authorize","params":["alice.rig","x"]}"#);
@@ -154,24 +156,24 @@ impl Pool {
     }
 
     /// Hangs up and comes back, without the token if `token` is empty.
-    pub fn reconnect(&mut self, config: SessionConfig) {
+    pub(crate) fn reconnect(&mut self, config: SessionConfig) {
         if let Some(parked) = self.session.park() {
             self.extranonces.park(parked, self.now.moment);
         }
         self.session = Connection::new(Arc::new(config), "192.0.2.7".into(), self.now);
     }
 
-    pub fn say(&mut self, line: &str) -> Vec<Value> {
+    pub(crate) fn say(&mut self, line: &str) -> Vec<Value> {
         self.send(format!("{line}\n").as_bytes())
     }
 
     /// Hands bytes in as a driver does, and returns the lines that come back.
-    pub fn send(&mut self, bytes: &[u8]) -> Vec<Value> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Vec<Value> {
         let text = self.send_raw(bytes);
         parse(&text)
     }
 
-    pub fn send_raw(&mut self, mut bytes: &[u8]) -> String {
+    pub(crate) fn send_raw(&mut self, mut bytes: &[u8]) -> String {
         loop {
             let used = self.session.receive(self.now, bytes);
             bytes = &bytes[used..];
@@ -185,7 +187,7 @@ impl Pool {
     }
 
     /// Runs effects until there are none.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while let Some(effect) = self.session.next_effect() {
             self.effect(effect);
         }
@@ -238,40 +240,40 @@ impl Pool {
         }
     }
 
-    pub fn offer(&mut self) -> Arc<Announcement> {
+    pub(crate) fn offer(&mut self) -> Arc<Announcement> {
         let work = self.board.job(self.now);
         self.session.offer(self.now, &work);
         work
     }
 
-    pub fn decide(&mut self, difficulty: f64) {
+    pub(crate) fn decide(&mut self, difficulty: f64) {
         self.session.answer(self.now, Answer::Reviewed(Some(decision(difficulty))));
         self.run();
     }
 
-    pub fn answer_login(&mut self) {
+    pub(crate) fn answer_login(&mut self) {
         self.answer_login_only();
         self.run();
     }
 
-    pub fn answer_login_only(&mut self) {
+    pub(crate) fn answer_login_only(&mut self) {
         let outcome = admit(self.logins.last().unwrap());
         self.session.answer(self.now, Answer::Authorized(outcome));
     }
 
-    pub fn flush(&mut self) -> String {
+    pub(crate) fn flush(&mut self) -> String {
         let mut out = Vec::new();
         self.session.transmit(self.now, &mut out);
         self.run();
         String::from_utf8(out).unwrap()
     }
 
-    pub fn lines(&mut self) -> Vec<Value> {
+    pub(crate) fn lines(&mut self) -> Vec<Value> {
         parse(&self.flush())
     }
 
     /// Lets time pass as a driver does: to each deadline, and to the end.
-    pub fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now.moment.after(time);
         while let Some(deadline) = self.session.deadline().filter(|deadline| *deadline <= end) {
             self.now = at(deadline.0.max(self.now.moment.0));
@@ -283,11 +285,11 @@ impl Pool {
     }
 }
 
-pub fn at(millis: u64) -> Now {
+pub(crate) fn at(millis: u64) -> Now {
     Now { moment: Moment(millis), wall: Timestamp(u64::from(MIN_TIME + 600) * 1000 + millis) }
 }
 
-pub fn decision(difficulty: f64) -> Decision {
+pub(crate) fn decision(difficulty: f64) -> Decision {
     Decision {
         difficulty: Difficulty::saturating(difficulty),
         review_after: Duration::from_secs(60),
@@ -315,37 +317,37 @@ fn admit(login: &Login) -> Result<Box<Admission>, Refusal> {
     Ok(Box::new(Admission { grant, account: AccountId(1), worker: WorkerId(2) }))
 }
 
-pub fn parse(text: &str) -> Vec<Value> {
+pub(crate) fn parse(text: &str) -> Vec<Value> {
     assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A notify as a miner reads it.
 #[derive(Clone, Debug)]
-pub struct Notify {
-    pub job: String,
-    pub previous: String,
-    pub coinbase: (Vec<u8>, Vec<u8>),
-    pub branch: Vec<[u8; 32]>,
-    pub version: u32,
-    pub bits: u32,
-    pub ntime: u32,
-    pub clean: bool,
+pub(crate) struct Notify {
+    pub(crate) job: String,
+    pub(crate) previous: String,
+    pub(crate) coinbase: (Vec<u8>, Vec<u8>),
+    pub(crate) branch: Vec<[u8; 32]>,
+    pub(crate) version: u32,
+    pub(crate) bits: u32,
+    pub(crate) ntime: u32,
+    pub(crate) clean: bool,
 }
 
 /// Builds headers from the wire alone.
 #[derive(Clone, Debug)]
-pub struct Miner {
-    pub session: String,
-    pub extranonce1: String,
-    pub extranonce2_size: usize,
-    pub difficulty: Option<f64>,
-    pub jobs: Vec<Notify>,
-    pub counter: u64,
+pub(crate) struct Miner {
+    pub(crate) session: String,
+    pub(crate) extranonce1: String,
+    pub(crate) extranonce2_size: usize,
+    pub(crate) difficulty: Option<f64>,
+    pub(crate) jobs: Vec<Notify>,
+    pub(crate) counter: u64,
 }
 
 impl Miner {
-    pub fn subscribed(reply: &Value) -> Self {
+    pub(crate) fn subscribed(reply: &Value) -> Self {
         let result = reply["result"].as_array().unwrap();
         assert_eq!(reply["error"], Value::Null);
         Self {
@@ -359,7 +361,7 @@ impl Miner {
     }
 
     /// Takes what the pool says of itself. A notify makes the difficulty before it effective (V1-39).
-    pub fn hear(&mut self, lines: &[Value]) {
+    pub(crate) fn hear(&mut self, lines: &[Value]) {
         for line in lines {
             match line["method"].as_str() {
                 Some("mining.set_difficulty") => self.difficulty = line["params"][0].as_f64(),
@@ -369,18 +371,23 @@ impl Miner {
         }
     }
 
-    pub fn job(&self) -> &Notify {
+    pub(crate) fn job(&self) -> &Notify {
         self.jobs.last().unwrap()
     }
 
     /// Mines a share of `job` at `difficulty`; returns the six parameters.
-    pub fn mine(&mut self, job: &Notify, difficulty: f64, bits: u32) -> [String; 6] {
+    pub(crate) fn mine(&mut self, job: &Notify, difficulty: f64, bits: u32) -> [String; 6] {
         let target = Difficulty::saturating(difficulty).to_target();
         self.search(job, bits, |hash| target.is_met_by(hash))
     }
 
     /// Mines something that meets `wanted`.
-    pub fn search(&mut self, job: &Notify, bits: u32, wanted: impl Fn(BlockHash) -> bool) -> [String; 6] {
+    pub(crate) fn search(
+        &mut self,
+        job: &Notify,
+        bits: u32,
+        wanted: impl Fn(BlockHash) -> bool,
+    ) -> [String; 6] {
         self.counter += 1;
         let width = self.extranonce2_size * 2;
         let extranonce2 = format!("{:0width$x}", self.counter);
@@ -397,13 +404,13 @@ impl Miner {
     }
 }
 
-pub fn hash(mut header: [u8; 80], nonce: u32) -> BlockHash {
+pub(crate) fn hash(mut header: [u8; 80], nonce: u32) -> BlockHash {
     header[76..].copy_from_slice(&nonce.to_le_bytes());
     BlockHash::from_byte_array(sha256d::Hash::hash(&header).to_byte_array())
 }
 
 impl Notify {
-    pub fn read(params: &Value) -> Self {
+    pub(crate) fn read(params: &Value) -> Self {
         assert_eq!(params.as_array().unwrap().len(), 9, "V1-49");
         let text = |index: usize| params[index].as_str().unwrap().to_owned();
         let bytes = |index: usize| hex::decode(text(index)).unwrap();
@@ -424,7 +431,7 @@ impl Notify {
     }
 
     /// The header without its nonce, by the recipe of V1-50.
-    pub fn header(&self, extranonce1: &str, extranonce2: &str, bits: u32) -> [u8; 80] {
+    pub(crate) fn header(&self, extranonce1: &str, extranonce2: &str, bits: u32) -> [u8; 80] {
         let decode = |text: &str| hex::decode(text).unwrap();
         let coinbase =
             [self.coinbase.0.clone(), decode(extranonce1), decode(extranonce2), self.coinbase.1.clone()]
@@ -447,28 +454,28 @@ impl Notify {
 }
 
 /// A `mining.submit` line with these parameters.
-pub fn submit(id: u64, params: &[String]) -> String {
+pub(crate) fn submit(id: u64, params: &[String]) -> String {
     serde_json::json!({"id": id, "method": "mining.submit", "params": params}).to_string()
 }
 
 /// The code of an error that is an array of three (V1-11).
-pub fn code(reply: &Value) -> i64 {
+pub(crate) fn code(reply: &Value) -> i64 {
     let error = reply["error"].as_array().unwrap_or_else(|| panic!("{reply}"));
     assert_eq!(error.len(), 3, "{reply}");
     error[0].as_i64().unwrap()
 }
 
 /// Which of the pool's lines are what: methods, or `reply`.
-pub fn kinds(lines: &[Value]) -> Vec<&str> {
+pub(crate) fn kinds(lines: &[Value]) -> Vec<&str> {
     lines.iter().map(|line| line["method"].as_str().unwrap_or("reply")).collect()
 }
 
-pub fn meets(block: &FoundBlock, bits: u32) -> bool {
+pub(crate) fn meets(block: &FoundBlock, bits: u32) -> bool {
     Target::from_compact(CompactTarget::from_consensus(bits)).is_met_by(block.hash)
 }
 
 /// The coinbase and header of a found block, from its bytes.
-pub fn coinbase_of(block: &FoundBlock) -> (bitcoin::block::Header, bitcoin::Transaction) {
+pub(crate) fn coinbase_of(block: &FoundBlock) -> (bitcoin::block::Header, bitcoin::Transaction) {
     if let Ok(block) = consensus::deserialize::<Block>(&block.block) {
         return (block.header, block.txdata[0].clone());
     }

@@ -2,7 +2,7 @@
 //!
 //! A crate exists to forbid a dependency: this is where that is kept. See docs/ARCHITECTURE.md.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +23,8 @@ const HOST: [(&str, Option<&[&str]>); 8] = [
     ("xtask", Some(&[])),
 ];
 
-/// Crates without a socket, a file, a clock or randomness: neither they nor what they depend on may name these.
-pub(super) const PURE: [&str; 3] = ["sluice-core", "sluice-stratum-v1", "sluice-stratum-v2"];
+/// Crates without a socket, a file, a clock or randomness: they may name none of these.
+const PURE: [&str; 3] = ["sluice-core", "sluice-stratum-v1", "sluice-stratum-v2"];
 const IMPURE: [&str; 14] = [
     "tokio",
     "mio",
@@ -57,8 +57,6 @@ struct Member {
     manifest: PathBuf,
     manifest_text: String,
     dependencies: Vec<Dependency>,
-    /// Names of every package that it is built from, directly or not, itself aside.
-    closure: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,8 +67,9 @@ struct Dependency {
 
 /// Every breach of the layering.
 pub(super) fn check(root: &Path) -> Result<Vec<Problem>> {
-    let metadata = MetadataCommand::new().current_dir(root).exec().context("failed to run cargo metadata")?;
-    let members = members(root, &metadata)?;
+    // Features are unified over the workspace, so what a dependency depends on is not the member's doing.
+    let metadata = MetadataCommand::new().current_dir(root).no_deps().exec();
+    let members = members(root, &metadata.context("failed to run cargo metadata")?)?;
     Ok(problems(&members))
 }
 
@@ -86,23 +85,21 @@ fn member_problems(member: &Member, ours: &BTreeSet<&str>) -> Vec<Problem> {
         problems.push(Problem::new(&member.manifest, None, what));
     }
     for dependency in &member.dependencies {
-        let edge = edge_problem(member, dependency, ours).or_else(|| owner_problem(member, dependency));
-        problems.extend(edge.map(|what| member.problem(&dependency.name, what)));
-    }
-    if PURE.contains(&member.name.as_str()) {
-        let impure = IMPURE.iter().filter(|name| member.closure.contains(**name));
-        problems.extend(
-            impure.map(|name| {
-                member.problem(name, format!("{} is pure and is built from {name}", member.name))
-            }),
-        );
+        let breach = edge_problem(member, dependency, ours)
+            .or_else(|| owner_problem(member, dependency))
+            .or_else(|| purity_problem(member, dependency));
+        problems.extend(breach.map(|what| member.problem(&dependency.name, what)));
     }
     problems
 }
 
-/// The package of the end-to-end tests may depend on everything.
 fn is_known(member: &Member) -> bool {
-    host_rule(member).is_some() || is_plugin(member) || member.manifest.starts_with("tests")
+    host_rule(member).is_some() || is_plugin(member) || is_tests(member)
+}
+
+/// The package of the end-to-end tests may depend on everything.
+fn is_tests(member: &Member) -> bool {
+    member.manifest.starts_with("tests")
 }
 
 fn host_rule(member: &Member) -> Option<Option<&'static [&'static str]>> {
@@ -137,8 +134,15 @@ fn edge_problem(member: &Member, dependency: &Dependency, ours: &BTreeSet<&str>)
 /// A dependency that is another crate's to name.
 fn owner_problem(member: &Member, dependency: &Dependency) -> Option<String> {
     let (name, owner) = SOLE_OWNERS.iter().find(|(name, _)| *name == dependency.name)?;
-    let breach = member.name != *owner && dependency.kind != DependencyKind::Development;
+    let breach = member.name != *owner && !is_tests(member) && dependency.kind != DependencyKind::Development;
     breach.then(|| format!("only {owner} may name {name}"))
+}
+
+/// A dependency that reaches for the world, of a crate that must not.
+fn purity_problem(member: &Member, dependency: &Dependency) -> Option<String> {
+    let pure = PURE.contains(&member.name.as_str()) && dependency.kind != DependencyKind::Development;
+    let breach = pure && IMPURE.contains(&dependency.name.as_str());
+    breach.then(|| format!("{} is pure and must not depend on {}", member.name, dependency.name))
 }
 
 impl Member {
@@ -155,7 +159,6 @@ impl Member {
 }
 
 fn members(root: &Path, metadata: &Metadata) -> Result<Vec<Member>> {
-    let built = built_from(metadata)?;
     let mut members = Vec::new();
     for package in metadata.workspace_packages() {
         let manifest = package.manifest_path.as_std_path();
@@ -167,48 +170,9 @@ fn members(root: &Path, metadata: &Metadata) -> Result<Vec<Member>> {
             manifest: manifest.strip_prefix(root).unwrap_or(manifest).to_path_buf(),
             manifest_text,
             dependencies: dependencies.map(|d| Dependency { name: d.name.clone(), kind: d.kind }).collect(),
-            closure: closure(&package.id.repr, &built),
         });
     }
     Ok(members)
-}
-
-/// A package's name, and the ids of what it is built from.
-struct Built<'a> {
-    name: &'a str,
-    from: Vec<&'a str>,
-}
-
-/// By package id. Development dependencies are no part of what is built.
-fn built_from(metadata: &Metadata) -> Result<BTreeMap<&str, Built<'_>>> {
-    let resolve = metadata.resolve.as_ref().context("cargo metadata did not resolve the dependencies")?;
-    let mut built: BTreeMap<&str, Built<'_>> = metadata
-        .packages
-        .iter()
-        .map(|package| (package.id.repr.as_str(), Built { name: package.name.as_str(), from: Vec::new() }))
-        .collect();
-    for node in &resolve.nodes {
-        let from = node.deps.iter().filter(|d| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal));
-        if let Some(entry) = built.get_mut(node.id.repr.as_str()) {
-            entry.from = from.map(|dependency| dependency.pkg.repr.as_str()).collect();
-        }
-    }
-    Ok(built)
-}
-
-fn closure(id: &str, built: &BTreeMap<&str, Built<'_>>) -> BTreeSet<String> {
-    let mut seen = BTreeSet::from([id]);
-    let mut open = vec![id];
-    let mut names = BTreeSet::new();
-    while let Some(id) = open.pop() {
-        for next in built.get(id).into_iter().flat_map(|entry| &entry.from) {
-            if seen.insert(next) {
-                open.push(next);
-                names.extend(built.get(next).map(|entry| entry.name.to_owned()));
-            }
-        }
-    }
-    names
 }
 
 #[cfg(test)]

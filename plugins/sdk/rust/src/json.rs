@@ -1,6 +1,6 @@
 //! JSON, as far as settings need it.
 //!
-//! A reader of its own because it is most of a small plugin otherwise: a general one makes components half as large again.
+//! A reader of its own, so that a plugin's only dependency is this crate: a general one adds up to a quarter to a component.
 
 /// A JSON value. Numbers are doubles: whole ones are exact up to 2^53, and the contract has no greater.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,7 +10,7 @@ pub(crate) enum Json {
     Number(f64),
     Text(String),
     List(Vec<Json>),
-    /// In the order given; no name twice.
+    /// In the order given.
     Table(Vec<(String, Json)>),
 }
 
@@ -118,8 +118,7 @@ impl Reader<'_> {
             let value = self.value(depth)?;
             entries.push((name, value));
             if !self.take(b',') {
-                self.must_take(b'}')?;
-                return if names_differ(&entries) { Ok(Json::Table(entries)) } else { Err(self.wrong()) };
+                return self.must_take(b'}').map(|()| Json::Table(entries));
             }
         }
     }
@@ -218,12 +217,6 @@ impl Reader<'_> {
         self.at += 5;
         Ok(unit)
     }
-}
-
-fn names_differ(entries: &[(String, Json)]) -> bool {
-    let mut names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    names.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 #[cfg(test)]

@@ -78,11 +78,10 @@ impl Settings {
         let list = self.take(name, "a list of texts", as_list).unwrap_or_default();
         let mut parsed = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
-            match text(value).and_then(&parse) {
-                Some(item) => parsed.push(item),
-                None => {
-                    self.problem(&format!("{name}[{index}]"), &format!("{} is not {allowed}", shown(value)))
-                }
+            if let Some(item) = text(value).and_then(&parse) {
+                parsed.push(item);
+            } else {
+                self.problem(&format!("{name}[{index}]"), &format!("{} is not {allowed}", shown(value)));
             }
         }
         parsed
@@ -157,8 +156,11 @@ impl Settings {
         let unknown: Vec<String> =
             self.left.iter().take(UNKNOWN_SHOWN).map(|(name, _)| name.clone()).collect();
         for name in unknown {
-            let allowed = self.known.join(", ");
-            self.problem(&name, &format!("no such setting; there are: {allowed}"));
+            let what = match self.known.contains(&name.as_str()) {
+                true => "given twice".to_owned(),
+                false => format!("no such setting; there are: {}", self.known.join(", ")),
+            };
+            self.problem(&name, &what);
         }
         self.problems
     }

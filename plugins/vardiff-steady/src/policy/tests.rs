@@ -149,7 +149,7 @@ fn a_new_suggestion_is_acted_on_once_a_minute() {
     let first = policy.review(&review).unwrap();
     assert_eq!(first.difficulty, 8.0);
     // Repeated, as some firmware does every 30 s: nothing new.
-    (review.memo, review.current, review.work) = (first.memo.clone(), 8.0, 18.0 * 8.0);
+    (review.memo, review.current, review.work) = (first.memo, 8.0, 18.0 * 8.0);
     review.now += 61_000;
     assert_eq!(policy.review(&review).unwrap().difficulty, 8.0);
     review.suggested = Some(9.0);

@@ -24,27 +24,27 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// What the connections have seen so far.
 #[derive(Debug, Default)]
-pub struct Seen {
-    pub accepted: u64,
+pub(crate) struct Seen {
+    pub(crate) accepted: u64,
     /// Refused because they miss their target.
-    pub missed: u64,
+    pub(crate) missed: u64,
     /// Refused for any other reason.
-    pub other: u64,
+    pub(crate) other: u64,
     /// The first of the others, as it came.
-    pub sample: Option<String>,
-    pub latency: Histogram,
+    pub(crate) sample: Option<String>,
+    pub(crate) latency: Histogram,
     /// The clean notifies after the first one of each connection.
-    pub rounds: Vec<Round>,
+    pub(crate) rounds: Vec<Round>,
     /// Bytes of the last notify line.
-    pub notify_bytes: usize,
+    pub(crate) notify_bytes: usize,
 }
 
 /// A new block's notify as it reaches the connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Round {
-    pub first: Instant,
-    pub last: Instant,
-    pub reached: usize,
+pub(crate) struct Round {
+    pub(crate) first: Instant,
+    pub(crate) last: Instant,
+    pub(crate) reached: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ struct Peer {
 }
 
 /// The connections.
-pub struct Engine {
+pub(crate) struct Engine {
     address: SocketAddr,
     login: String,
     poll: Poll,
@@ -80,11 +80,11 @@ pub struct Engine {
     ready: usize,
     buffer: Vec<u8>,
     in_flight: u32,
-    pub seen: Seen,
+    pub(crate) seen: Seen,
 }
 
 impl Engine {
-    pub fn new(address: SocketAddr, login: &str) -> Result<Self> {
+    pub(crate) fn new(address: SocketAddr, login: &str) -> Result<Self> {
         Ok(Self {
             address,
             login: login.to_owned(),
@@ -101,7 +101,7 @@ impl Engine {
     ///
     /// # Errors
     /// The pool refuses, closes or hangs.
-    pub fn connect(&mut self, count: usize) -> Result<Duration> {
+    pub(crate) fn connect(&mut self, count: usize) -> Result<Duration> {
         let (begun, mut events) = (Instant::now(), Events::with_capacity(1024));
         while self.ready < count {
             while self.peers.len() < count && self.peers.len() - self.ready < OPENING_LIMIT {
@@ -145,7 +145,7 @@ impl Engine {
     ///
     /// # Errors
     /// The pool closes or hangs.
-    pub fn submit(&mut self, in_flight: u32, time: Duration) -> Result<Duration> {
+    pub(crate) fn submit(&mut self, in_flight: u32, time: Duration) -> Result<Duration> {
         self.in_flight = in_flight;
         let (begun, mut events) = (Instant::now(), Events::with_capacity(1024));
         for index in 0..self.peers.len() {
@@ -162,7 +162,7 @@ impl Engine {
     ///
     /// # Errors
     /// The pool closes or hangs.
-    pub fn watch(&mut self, mut until: impl FnMut(&Seen) -> bool) -> Result<()> {
+    pub(crate) fn watch(&mut self, mut until: impl FnMut(&Seen) -> bool) -> Result<()> {
         let mut events = Events::with_capacity(1024);
         while !until(&self.seen) {
             self.step(&mut events, SILENCE)?;
@@ -174,7 +174,7 @@ impl Engine {
     ///
     /// # Errors
     /// The pool closes.
-    pub fn idle(&mut self, time: Duration) -> Result<()> {
+    pub(crate) fn idle(&mut self, time: Duration) -> Result<()> {
         let (begun, mut events) = (Instant::now(), Events::with_capacity(1024));
         while let Some(left) = time.checked_sub(begun.elapsed()) {
             self.poll_once(&mut events, left)?;
@@ -183,7 +183,7 @@ impl Engine {
     }
 
     /// Begins to count new blocks anew.
-    pub fn forget_rounds(&mut self) {
+    pub(crate) fn forget_rounds(&mut self) {
         self.seen.rounds.clear();
         self.peers.iter_mut().for_each(|peer| peer.rounds = 0);
     }

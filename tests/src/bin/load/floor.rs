@@ -34,7 +34,7 @@ struct Floor {
 ///
 /// # Errors
 /// The address is taken.
-pub fn serve(listen: SocketAddr, notify_bytes: usize, interval: Option<Duration>) -> Result<()> {
+pub(crate) fn serve(listen: SocketAddr, notify_bytes: usize, interval: Option<Duration>) -> Result<()> {
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(listen)?;
     println!("floor stratum+tcp://{}", listener.local_addr()?);

@@ -7,7 +7,7 @@ const SUBS: usize = 1 << SUB_BITS;
 const BUCKETS: usize = (64 - SUB_BITS as usize + 1) * SUBS;
 
 #[derive(Clone, Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     counts: Box<[u64]>,
     total: u64,
     max: u64,
@@ -21,14 +21,14 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Notes `count` events that took `nanos` each.
-    pub fn record(&mut self, nanos: u64, count: u64) {
+    pub(crate) fn record(&mut self, nanos: u64, count: u64) {
         self.counts[bucket(nanos)] += count;
         self.total += count;
         self.max = self.max.max(nanos);
     }
 
     /// What `part` (0 to 1) of the events took at most; exact to a sixteenth.
-    pub fn quantile(&self, part: f64) -> Duration {
+    pub(crate) fn quantile(&self, part: f64) -> Duration {
         let rank = (self.total as f64 * part).ceil() as u64;
         let mut seen = 0;
         for (index, count) in self.counts.iter().enumerate() {
@@ -40,7 +40,7 @@ impl Histogram {
         self.max()
     }
 
-    pub fn max(&self) -> Duration {
+    pub(crate) fn max(&self) -> Duration {
         Duration::from_nanos(self.max)
     }
 }

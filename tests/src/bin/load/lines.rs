@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 /// Subscribe and authorize, pipelined as ESP-Miner does (V1-21).
-pub fn handshake(login: &str) -> Vec<u8> {
+pub(crate) fn handshake(login: &str) -> Vec<u8> {
     format!(
         "{{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"sluice-load/1\"]}}\n\
          {{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"{login}\",\"x\"]}}\n"
@@ -11,39 +11,39 @@ pub fn handshake(login: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-pub fn is_notification(line: &[u8]) -> bool {
+pub(crate) fn is_notification(line: &[u8]) -> bool {
     line.starts_with(b"{\"id\":null") || line.starts_with(b"{\"method\"") || line.starts_with(b"{\"params\"")
 }
 
-pub fn is_notify(line: &[u8]) -> bool {
+pub(crate) fn is_notify(line: &[u8]) -> bool {
     memmem::find(&line[..line.len().min(64)], b"mining.notify").is_some()
         || line.ends_with(b"\"mining.notify\"}")
 }
 
 /// Whether a notify says `clean_jobs`: its last parameter.
-pub fn is_clean(notify: &[u8]) -> bool {
+pub(crate) fn is_clean(notify: &[u8]) -> bool {
     notify.ends_with(b"true]}")
 }
 
 /// Whether a reply says yes: it ends with `"error":null}`.
-pub fn is_yes(reply: &[u8]) -> bool {
+pub(crate) fn is_yes(reply: &[u8]) -> bool {
     reply.ends_with(b"null}")
 }
 
 /// Whether a reply says that the share misses its target (23, V1-11).
-pub fn is_miss(reply: &[u8]) -> bool {
+pub(crate) fn is_miss(reply: &[u8]) -> bool {
     memchr::memchr(b'[', reply).is_some_and(|at| reply[at..].starts_with(b"[23,"))
 }
 
 /// The size of extranonce2 in the reply to a subscribe: the last element of its result.
-pub fn extranonce2_size(reply: &[u8]) -> Option<usize> {
+pub(crate) fn extranonce2_size(reply: &[u8]) -> Option<usize> {
     let reply: serde_json::Value = serde_json::from_slice(reply).ok()?;
     usize::try_from(reply["result"][2].as_u64()?).ok()
 }
 
 /// A `mining.submit` with a place for the nonce.
 #[derive(Clone, Debug)]
-pub struct SubmitLine {
+pub(crate) struct SubmitLine {
     bytes: Vec<u8>,
     nonce_at: usize,
 }
@@ -53,7 +53,7 @@ const NONCE: &str = "NNNNNNNN";
 
 impl SubmitLine {
     /// For the job of a notify line; `None` if the line is not of V1-49.
-    pub fn new(notify: &[u8], login: &str, extranonce2: &str) -> Option<Self> {
+    pub(crate) fn new(notify: &[u8], login: &str, extranonce2: &str) -> Option<Self> {
         let start = memmem::find(notify, b"\"params\":[\"")? + b"\"params\":[\"".len();
         let id = &notify[start..start + memchr::memchr(b'"', &notify[start..])?];
         let end = memchr::memrchr(b'"', notify)?;
@@ -69,7 +69,7 @@ impl SubmitLine {
     }
 
     /// Appends one line.
-    pub fn write(&self, nonce: u32, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, nonce: u32, out: &mut Vec<u8>) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let at = out.len() + self.nonce_at;
         out.extend_from_slice(&self.bytes);

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 ///
 /// # Errors
 /// There is no such core.
-pub fn pin(core: usize) -> Result<()> {
+pub(crate) fn pin(core: usize) -> Result<()> {
     // SAFETY: a cpu_set_t is plain bits for which zero is valid; CPU_SET writes only inside it; the call reads it.
     let status = unsafe {
         let mut set: libc::cpu_set_t = mem::zeroed();
@@ -28,7 +28,7 @@ pub fn pin(core: usize) -> Result<()> {
 ///
 /// # Errors
 /// The system refuses.
-pub fn raise_open_files() -> Result<u64> {
+pub(crate) fn raise_open_files() -> Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls are given a valid rlimit that lives longer than they do.
     checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
@@ -46,7 +46,7 @@ fn checked(status: libc::c_int) -> Result<()> {
 ///
 /// # Errors
 /// It is gone, or this is not Linux.
-pub fn resident(pid: u32) -> Result<u64> {
+pub(crate) fn resident(pid: u32) -> Result<u64> {
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).context("the pool's memory cannot be read")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -58,7 +58,7 @@ pub fn resident(pid: u32) -> Result<u64> {
 ///
 /// # Errors
 /// It is gone, or this is not Linux.
-pub fn processor_seconds(pid: u32) -> Result<f64> {
+pub(crate) fn processor_seconds(pid: u32) -> Result<f64> {
     /// USER_HZ, fixed by the Linux interface.
     const TICKS: f64 = 100.0;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the pool's times cannot be read")?;

@@ -17,9 +17,9 @@ const SERVER_CORE: usize = 0;
 const OWN_CORE: usize = 1;
 
 /// Something that answers SV1 at an address.
-pub struct Target {
-    pub address: SocketAddr,
-    pub pid: Option<u32>,
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: Option<u32>,
     /// Ended when dropped.
     _server: Option<Server>,
 }
@@ -41,9 +41,9 @@ impl Drop for Server {
 
 /// How to start a pool for a measurement.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    pub difficulty: f64,
-    pub block_interval: Option<Duration>,
+pub(crate) struct Wanted {
+    pub(crate) difficulty: f64,
+    pub(crate) block_interval: Option<Duration>,
 }
 
 /// Limits out of the way: they are not what is measured.
@@ -51,7 +51,7 @@ const UNLIMITED: &str = "max_connections = 1000000\nmax_connections_per_address 
     messages_per_minute = 1000000000\nreconnects_per_minute = 1000000\nidle_timeout_s = 86400\n";
 
 impl Target {
-    pub fn running(address: SocketAddr, pid: Option<u32>) -> Self {
+    pub(crate) fn running(address: SocketAddr, pid: Option<u32>) -> Self {
         Self { address, pid, _server: None }
     }
 
@@ -59,7 +59,7 @@ impl Target {
     ///
     /// # Errors
     /// It does not start.
-    pub fn pool(wanted: Wanted) -> Result<Self> {
+    pub(crate) fn pool(wanted: Wanted) -> Result<Self> {
         let chain =
             Chain::Simulated { difficulty: 1e9, transactions: 2000, block_interval: wanted.block_interval };
         let setup = Setup::new(chain, Difficulty::fixed(wanted.difficulty)).with(UNLIMITED);
@@ -76,7 +76,7 @@ impl Target {
     ///
     /// # Errors
     /// It does not start.
-    pub fn floor(notify_bytes: usize, interval: Option<Duration>) -> Result<Self> {
+    pub(crate) fn floor(notify_bytes: usize, interval: Option<Duration>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["floor", "--listen", "127.0.0.1:0", "--notify-bytes", &notify_bytes.to_string()]);
         if let Some(interval) = interval {

@@ -109,3 +109,10 @@ fn a_report_is_bounded() {
     s.tables("accounts", |_, inner| inner.problem("x", "wrong"));
     assert!(problems(s).len() <= 1000);
 }
+
+#[test]
+fn a_setting_given_twice_is_refused() {
+    let mut s = settings(r#"{"a": true, "a": false}"#);
+    assert!(s.flag("a"));
+    assert_eq!(problems(s), "a: given twice");
+}

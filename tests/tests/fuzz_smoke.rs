@@ -1,0 +1,89 @@
+//! The fuzz targets on stable, for seconds: every seed as it is, then thousands of deterministic mutations of it.
+//! `tests/fuzz` runs the same functions under libFuzzer for as long as one likes.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+
+#[allow(unreachable_pub, reason = "they are public in their own crate")]
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
+
+/// Mutations of each seed.
+const ROUNDS: usize = 1500;
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> = fs::read_dir(&corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", corpus.display());
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// Bytes changed, cut, doubled, swapped between seeds, or made of what means something here.
+fn mutate(rng: &mut TestRng, bytes: &mut Vec<u8>, other: &[u8]) {
+    const WORDS: [&[u8]; 12] = [
+        b"\"",
+        b"{",
+        b"[",
+        b"]}",
+        b"\n",
+        b"null",
+        b"\\u0000",
+        b"1e999",
+        b"-1",
+        b"\xff",
+        b"mining.",
+        b"[[node]]\n",
+    ];
+    for _ in 0..=rng.next_u32() % 4 {
+        let mut below = |limit: usize| usize::try_from(rng.next_u64() % (limit as u64 + 1)).unwrap();
+        let at = below(bytes.len());
+        match below(5) {
+            0 if at < bytes.len() => bytes[at] = u8::try_from(below(255)).unwrap(),
+            1 => bytes.insert(at, u8::try_from(below(255)).unwrap()),
+            2 => drop(bytes.drain(at..bytes.len().min(at + below(16)))),
+            3 => {
+                let word = WORDS[below(WORDS.len() - 1)];
+                bytes.splice(at..at, word.iter().copied());
+            }
+            4 => {
+                let from = below(other.len());
+                let part = other[from..other.len().min(from + below(64))].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ => bytes.extend_from_within(at..bytes.len().min(at + 32)),
+        }
+    }
+}
+
+fn smoke(target: &str, run: fn(&[u8])) {
+    let seeds = seeds(target);
+    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    for (index, seed) in seeds.iter().enumerate() {
+        run(seed);
+        let other = &seeds[(index + 1) % seeds.len()];
+        for _ in 0..ROUNDS {
+            let mut bytes = seed.clone();
+            mutate(&mut rng, &mut bytes, other);
+            run(&bytes);
+        }
+    }
+}
+
+#[test]
+fn sv1_line() {
+    smoke("sv1_line", targets::sv1_line::run);
+}
+
+#[test]
+fn sv1_connection() {
+    smoke("sv1_connection", targets::sv1_connection::run);
+}
+
+#[test]
+fn config() {
+    smoke("config", targets::config::run);
+}

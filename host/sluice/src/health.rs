@@ -9,11 +9,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, history};
 
 /// How long the node may be away before newcomers are refused.
 const BEFORE_REFUSING: Duration = Duration::from_secs(15);
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Refuses newcomers soon after the last node is lost, and lets miners go after `grace`, so that they turn to their
 /// other pools: the only sign SV1 has (V1-80).
@@ -72,7 +71,7 @@ async fn at(instant: Option<Instant>) {
 
 /// Feeds the history that the status page draws. Runs for ever.
 pub async fn sample(clock: Clock, metrics: Arc<Metrics>) {
-    let mut interval = tokio::time::interval(SAMPLE_INTERVAL);
+    let mut interval = tokio::time::interval(history::STEP);
     loop {
         interval.tick().await;
         metrics.sample(clock.moment());

@@ -1,6 +1,6 @@
 //! The program: command line in, exit code out.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -22,7 +22,8 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
-    let (out, problems) = (&mut io::stdout().lock(), &mut io::stderr().lock());
+    // Not locked: a lock held here would stop every thread that logs.
+    let (out, problems) = (&mut io::stdout(), &mut io::stderr());
     let code = match command {
         Command::Demo(args) => {
             log(&LogFormat::Text, "warn")?;
@@ -63,7 +64,7 @@ fn log(format: &LogFormat, filter: &str) -> anyhow::Result<()> {
         }
         Err(_) => EnvFilter::try_new(filter)?,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -210,7 +210,7 @@ async fn read_proxy_header(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let header = HeaderResult::parse(&buffer[..count]);
-        if header.is_complete() {
+        if header.is_complete() || cannot_grow_into_a_header(&buffer[..count]) {
             let (length, address) = understand(header, wanted, peer)?;
             stream.read_exact(&mut buffer[..length]).await?;
             return Ok(address);
@@ -224,6 +224,17 @@ async fn read_proxy_header(
         }
         seen = count;
     }
+}
+
+/// Whether more bytes cannot help: the parser takes some of what is wrong for unfinished.
+fn cannot_grow_into_a_header(bytes: &[u8]) -> bool {
+    const VERSION_1: &[u8] = b"PROXY ";
+    const VERSION_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let may_be = |signature: &[u8]| {
+        let length = signature.len().min(bytes.len());
+        bytes[..length] == signature[..length]
+    };
+    if may_be(VERSION_1) { bytes.contains(&b'\n') } else { !may_be(VERSION_2) }
 }
 
 fn understand(header: HeaderResult<'_>, wanted: ProxyProtocol, peer: IpAddr) -> io::Result<(usize, IpAddr)> {

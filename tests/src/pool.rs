@@ -143,6 +143,8 @@ file = "{payout}"
 settings = {{ {settings} }}
 [http]
 listen = "{http}"
+[log]
+filter = "info,sluice=debug"
 "#
         )
     }

@@ -113,8 +113,24 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         }
     }
 
-    /// Runs the connection to its end.
-    pub async fn run(mut self) -> Close {
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    pub fn now(&self) -> Moment {
+        self.shared.clock.moment()
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Runs the connection to its end. Once.
+    pub async fn run(&mut self) -> Close {
         self.shared.metrics.connection_opened(self.protocol);
         let why = self.drive().await;
         if let Some(parked) = self.session.park() {

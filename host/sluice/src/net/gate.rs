@@ -132,6 +132,17 @@ impl Visitor {
     }
 }
 
+impl Pass {
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// See [`Gate::offence`].
+    pub fn offence(&self, now: Moment) -> bool {
+        self.gate.offence(self.address, now)
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut visitors = self.gate.lock();

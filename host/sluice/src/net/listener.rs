@@ -13,7 +13,7 @@ use sluice_core::session::{Close, Session};
 use sluice_stratum_v1 as v1;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::config::ProxyProtocol;
 use crate::metrics::Refused;
@@ -37,7 +37,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 
 /// A bound SV1 listener.
 pub struct Listener {
-    socket: TcpListener,
+    socket: socket2::Socket,
     session: Arc<v1::SessionConfig>,
     proxy: ProxyProtocol,
     certificate: Option<Arc<Certificate>>,
@@ -68,8 +68,10 @@ impl Listener {
         Ok(Self { socket, session, proxy, certificate })
     }
 
+    /// # Errors
+    /// The system does not say.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
     pub fn has_tls(&self) -> bool {
@@ -81,35 +83,51 @@ impl Listener {
     }
 
     /// Accepts until the pool closes. Connections run in tasks of their own.
+    ///
+    /// Accepting has a thread of its own: when ten thousand miners come back at once, the runtime's queue is long, and
+    /// a listener that waits its turn there loses connects to a full backlog, which cost their miners a second each.
     pub async fn serve(self, entrance: Entrance) {
         if let Some(certificate) = &self.certificate {
             tokio::spawn(Arc::clone(certificate).follow());
         }
         let mut closing = entrance.shared.closing.clone();
         let listener = Arc::new(self);
+        let accepting = Arc::clone(&listener);
+        let runtime = tokio::runtime::Handle::current();
+        let name = format!("accept-{}", listener.name());
+        let thread =
+            std::thread::Builder::new().name(name).spawn(move || accepting.accept(&entrance, &runtime));
+        if let Err(error) = thread {
+            return tracing::error!(%error, listener = listener.name(), "no thread to accept with");
+        }
+        // While there is no work newcomers are refused one by one (V1-80); only the end of the pool ends this.
+        let _ = closing.wait_for(|why| *why == Some(Close::Shutdown)).await;
+        // Wakes the thread.
+        let _ = listener.socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn accept(self: Arc<Self>, entrance: &Entrance, runtime: &tokio::runtime::Handle) {
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.socket.accept() => accepted,
-                // While there is no work newcomers are refused one by one (V1-80); only the end of the pool ends this.
-                _ = closing.wait_for(|why| *why == Some(Close::Shutdown)) => return,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let (listener, entrance) = (Arc::clone(&listener), entrance.clone());
-                    tokio::spawn(async move { listener.admit(entrance, stream, peer).await });
+            match self.socket.accept() {
+                Ok((socket, peer)) => {
+                    let (Some(peer), Ok(())) = (peer.as_socket(), socket.set_nonblocking(true)) else {
+                        continue;
+                    };
+                    let (listener, entrance) = (Arc::clone(&self), entrance.clone());
+                    runtime.spawn(listener.admit(entrance, socket.into(), peer));
                 }
+                Err(_) if *entrance.shared.closing.borrow() == Some(Close::Shutdown) => return,
                 Err(error) => {
-                    tracing::warn!(%error, listener = listener.name(), "accept failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    tracing::warn!(%error, listener = self.name(), "accept failed");
+                    std::thread::park_timeout(ACCEPT_PAUSE);
                 }
             }
         }
     }
 
-    async fn admit(&self, entrance: Entrance, stream: TcpStream, peer: SocketAddr) {
-        let shared = &entrance.shared;
+    async fn admit(self: Arc<Self>, entrance: Entrance, stream: std::net::TcpStream, peer: SocketAddr) {
         if let Err(cause) = self.try_admit(&entrance, stream, peer).await {
-            shared.metrics.connection_refused(Protocol::StratumV1, cause);
+            entrance.shared.metrics.connection_refused(Protocol::StratumV1, cause);
             tracing::debug!(peer.addr = %peer, listener = self.name(), cause = cause.label(), "connection refused");
         }
     }
@@ -117,7 +135,7 @@ impl Listener {
     async fn try_admit(
         &self,
         entrance: &Entrance,
-        mut stream: TcpStream,
+        stream: std::net::TcpStream,
         peer: SocketAddr,
     ) -> Result<(), Refused> {
         if entrance.shared.closing.borrow().is_some() || !*entrance.shared.accepting.borrow() {
@@ -126,22 +144,28 @@ impl Listener {
         // A socket that was reset already fails later, when it is read.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
+        let mut stream = TcpStream::from_std(stream).map_err(|_| Refused::Full)?;
         let address = match self.proxy {
             ProxyProtocol::Off => peer.ip(),
-            wanted => timely(read_proxy_header(&mut stream, wanted, peer.ip()), Refused::ProxyHeader).await?,
+            wanted => {
+                let header = read_proxy_header(&mut stream, wanted, peer.ip());
+                Box::pin(timely(header, Refused::ProxyHeader)).await?
+            }
         };
         let pass = entrance.gate.enter(address, entrance.shared.clock.moment())?;
         match &self.certificate {
-            None => self.run(entrance, stream, address, pass).await,
+            None => self.begin(entrance, stream, address, pass),
             Some(certificate) => {
-                let stream = timely(certificate.acceptor().accept(stream), Refused::Tls).await?;
-                self.run(entrance, stream, address, pass).await;
+                let handshake = certificate.acceptor().accept(stream);
+                let stream = Box::pin(timely(handshake, Refused::Tls)).await?;
+                self.begin(entrance, stream, address, pass);
             }
         }
         Ok(())
     }
 
-    async fn run<T: AsyncRead + AsyncWrite + Unpin + Send>(
+    /// Starts the connection's own task: what was needed to admit it does not stay in memory.
+    fn begin<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         entrance: &Entrance,
         stream: T,
@@ -149,29 +173,27 @@ impl Listener {
         pass: Pass,
     ) {
         let text: Arc<str> = address.to_string().into();
-        let shared = &entrance.shared;
+        let shared = Arc::clone(&entrance.shared);
         let session = v1::Connection::new(Arc::clone(&self.session), text, shared.clock.now());
         let pick: Pick<v1::Announcement> = |published| &published.stratum_v1;
-        run_session(entrance, (Protocol::StratumV1, session), stream, pick, address).await;
-        drop(pass);
+        let id = ConnectionId(entrance.ids.fetch_add(1, Ordering::Relaxed));
+        let protocol = Protocol::StratumV1;
+        tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, "connected");
+        let connection = Box::new(Connection::new(shared, (protocol, id), session, stream, pick));
+        tokio::spawn(see_through(connection, pass));
     }
 }
 
-async fn run_session<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send>(
-    entrance: &Entrance,
-    (protocol, session): (Protocol, S),
-    stream: T,
-    pick: Pick<S::Work>,
-    address: IpAddr,
+/// Runs a connection to its end, and judges how it ended.
+async fn see_through<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send>(
+    mut connection: Box<Connection<S, T>>,
+    pass: Pass,
 ) {
-    let shared = &entrance.shared;
-    let id = ConnectionId(entrance.ids.fetch_add(1, Ordering::Relaxed));
-    tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, "connected");
-    let connection = Connection::new(Arc::clone(shared), (protocol, id), session, stream, pick);
     let why = connection.run().await;
+    let (protocol, id, address) = (connection.protocol(), connection.id(), pass.address());
     tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, reason = why.label(), "connection closed");
-    if why.is_offence() && entrance.gate.offence(address, shared.clock.moment()) {
-        shared.metrics.banned(protocol);
+    if why.is_offence() && pass.offence(connection.now()) {
+        connection.metrics().banned(protocol);
         tracing::warn!(peer.addr = %address, %protocol, reason = why.label(), "address banned");
     }
 }
@@ -184,15 +206,14 @@ async fn timely<V, E>(work: impl Future<Output = Result<V, E>>, refused: Refused
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<socket2::Socket> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
     // A restart must not wait for old connections to time out.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// Reads exactly the header, and whom it speaks for; `LOCAL` and `UNKNOWN` speak for the proxy itself.
@@ -263,6 +284,7 @@ fn understand(header: HeaderResult<'_>, wanted: ProxyProtocol, peer: IpAddr) -> 
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
 
     use super::*;
 

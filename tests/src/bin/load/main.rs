@@ -102,6 +102,9 @@ struct Submit {
     in_flight: u32,
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Transactions of the template with --spawn: 2000 make a branch of 11 nodes, 33 compressions a share
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    transactions: u32,
 }
 
 #[derive(Debug, Args)]
@@ -161,7 +164,7 @@ impl Submit {
             Mode::Miss => 1e6,
             Mode::Accept => 2.4e-10,
         };
-        let target = self.place.target(Wanted { difficulty, block_interval: None })?;
+        let target = self.place.target(Wanted { difficulty, block_interval: None, transactions: self.transactions })?;
         let (pool, bytes) = self.measure("pool", &target)?;
         drop(target);
         if self.place.floor {
@@ -209,7 +212,7 @@ fn micros(time: Duration) -> String {
 impl Fanout {
     fn run(&self) -> Result<()> {
         let interval = Some(Duration::from_secs(self.interval));
-        let target = self.place.target(Wanted { difficulty: 1e6, block_interval: interval })?;
+        let target = self.place.target(Wanted { difficulty: 1e6, block_interval: interval, transactions: 2000 })?;
         let (pool, bytes) = self.measure("pool", &target)?;
         drop(target);
         if self.place.floor {
@@ -249,7 +252,7 @@ impl Fanout {
 
 impl Connect {
     fn run(&self) -> Result<()> {
-        let target = self.place.target(Wanted { difficulty: 1e6, block_interval: None })?;
+        let target = self.place.target(Wanted { difficulty: 1e6, block_interval: None, transactions: 2000 })?;
         let pool = self.measure("pool", &target)?;
         drop(target);
         if self.place.floor {

@@ -6,10 +6,10 @@ use sluice_tests::pool::{Chain, Difficulty, Payout, Pool, Setup};
 use sluice_tests::stress::{Load, Stress, Tally};
 
 /// Times the pool is killed.
-const KILLS: u32 = 12;
+const KILLS: u32 = 25;
 const LOAD: Load = Load { connections: 24, accounts: 6, in_flight: 8 };
 /// Acknowledged shares between two kills.
-const SHARES: u64 = 1_200;
+const SHARES: u64 = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_shares_survive_kill_9_exactly_once() -> Result<()> {

@@ -75,6 +75,8 @@ pub struct Setup {
     pub stratum_v1: String,
     /// `None`: a directory of its own.
     pub data: Option<PathBuf>,
+    /// What is logged, as a filter of tracing.
+    pub log: &'static str,
 }
 
 impl Setup {
@@ -92,7 +94,7 @@ impl Setup {
     /// Solo, without a fee.
     pub fn new(chain: Chain, difficulty: Difficulty) -> Self {
         let payout = Payout::Solo { fee_bps: 0 };
-        Self { chain, difficulty, payout, stratum_v1: String::new(), data: None }
+        Self { chain, difficulty, payout, stratum_v1: String::new(), data: None, log: "info,sluice=debug" }
     }
 
     /// With lines for the table `[stratum_v1]`.
@@ -111,7 +113,7 @@ impl Setup {
     /// The configuration file.
     pub fn toml(&self, (sv1, http): (SocketAddr, SocketAddr), data: &Path, plugins: &Path) -> String {
         let (data, plugins) = (data.display(), plugins.display());
-        let Self { difficulty: Difficulty { start, floor, ceiling }, stratum_v1, .. } = self;
+        let Self { difficulty: Difficulty { start, floor, ceiling }, stratum_v1, log, .. } = self;
         let (payout, settings) = match self.payout {
             Payout::Solo { fee_bps } => (SOLO, format!("fee-bps = {fee_bps}")),
             Payout::Pplns { fee_bps, window } => (PPLNS, format!("fee-bps = {fee_bps}, window = {window:?}")),
@@ -144,7 +146,7 @@ settings = {{ {settings} }}
 [http]
 listen = "{http}"
 [log]
-filter = "info,sluice=debug"
+filter = "{log}"
 "#
         )
     }

@@ -38,6 +38,10 @@ pub enum LedgerHealth {
     Failing { error: String, since: Timestamp },
 }
 
+/// How often the writer lets others run before it sleeps: waking it costs more than that, and while shares come in a
+/// stream the next batch grows meanwhile.
+const PATIENCE: usize = 4;
+
 /// What the writer and the handles share.
 pub(crate) struct Shared {
     pub(crate) queue: Mutex<Queue>,
@@ -101,6 +105,7 @@ impl Shared {
     /// Everything that waits, once there is something; `false` when the ledger is closed and all is taken.
     fn take(&self, spare: &mut Batch) -> bool {
         let mut queue = self.queue();
+        let mut patience = PATIENCE;
         loop {
             if queue.take(spare) {
                 drop(queue);
@@ -109,6 +114,13 @@ impl Shared {
             }
             if queue.stopping() {
                 return false;
+            }
+            if patience > 0 {
+                patience -= 1;
+                drop(queue);
+                std::thread::yield_now();
+                queue = self.queue();
+                continue;
             }
             queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }

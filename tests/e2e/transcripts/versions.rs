@@ -32,8 +32,8 @@ async fn replace_or_and_xor_agree_because_the_job_has_no_bits_in_the_mask() -> R
         miner.submit_good(&share).await.with_context(|| format!("bits {bits:08x}"))?;
     }
     // Outside the mask, whichever way the miner meant it.
-    for bits in [0x2000_0000, 0x0000_1000, 0x0000_0001, 0xffff_ffff] {
-        let share = rolled(&mut miner, &job, bits & !job.version)?;
+    for bits in [0x4000_0000, 0x0000_1000, 0x0000_0001, 0x5fff_ffff] {
+        let share = rolled(&mut miner, &job, bits)?;
         ensure_code(&miner.submit(&share).await?, 20).with_context(|| format!("bits {bits:08x}"))?;
     }
     Ok(())

@@ -279,7 +279,8 @@ impl Pool {
         assert_eq!(whole, self.out.len(), "half a line was sent");
         for line in self.out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             // Raw: an id of 1e999 is JSON and goes back as it came, though no number holds it.
-            let parts: BTreeMap<String, &RawValue> = serde_json::from_slice(line).expect("what is sent is JSON");
+            let parts: BTreeMap<String, &RawValue> =
+                serde_json::from_slice(line).expect("what is sent is JSON");
             let part = |name: &str| parts.get(name).map(|value| value.get());
             assert!(part("method").is_some() != part("result").is_some(), "{parts:?}");
             // Ids 4 and null are submits alone in what this driver sends by itself; others may be anything.

@@ -70,6 +70,38 @@ pub struct Connection<S: Session, T> {
     tickets: VecDeque<(ShareSeq, u64)>,
     recorded: u64,
     stuck_since: Option<Moment>,
+    closing: watch::Receiver<Option<Close>>,
+    alarm: Alarm,
+}
+
+/// A timer that is set again only where it would ring too late: deadlines move with every message, and most never come.
+struct Alarm {
+    sleep: Pin<Box<tokio::time::Sleep>>,
+    at: Moment,
+}
+
+/// Rings so late that nothing waits for it.
+const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+impl Alarm {
+    fn new(clock: Clock) -> Self {
+        let at = clock.moment().after(FAR);
+        Self { sleep: Box::pin(tokio::time::sleep_until(clock.instant(at))), at }
+    }
+
+    /// Rings at `deadline` or before.
+    fn set(&mut self, clock: Clock, deadline: Option<Moment>) {
+        let Some(deadline) = deadline.filter(|deadline| *deadline < self.at) else { return };
+        self.at = deadline;
+        self.sleep.as_mut().reset(clock.instant(deadline));
+    }
+
+    /// Waits until it rings, and takes it back to [`FAR`].
+    async fn rings(&mut self, clock: Clock) {
+        self.sleep.as_mut().await;
+        self.at = clock.moment().after(FAR);
+        self.sleep.as_mut().reset(clock.instant(self.at));
+    }
 }
 
 /// What woke the loop.
@@ -95,7 +127,6 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         let mut committed = shared.ledger.committed();
         committed.mark_unchanged();
         Self {
-            shared,
             protocol,
             id,
             session,
@@ -110,6 +141,9 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
             tickets: VecDeque::new(),
             recorded: 0,
             stuck_since: None,
+            closing: shared.closing.clone(),
+            alarm: Alarm::new(shared.clock),
+            shared,
         }
     }
 
@@ -308,9 +342,9 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         let deadline = [self.session.deadline(), self.stuck_since.map(|since| since.after(SLOW_READER))];
         let deadline = deadline.into_iter().flatten().min();
         let clock = self.shared.clock;
+        self.alarm.set(clock, deadline);
         let waits_for_commit = !self.tickets.is_empty();
-        let Self { pending, stream, session, asked, review, posting, committed, shared, .. } = self;
-        let mut closing = shared.closing.clone();
+        let Self { pending, stream, session, asked, review, posting, committed, closing, alarm, .. } = self;
         tokio::select! {
             biased;
             answer = answered(asked), if asked.is_some() => Event::Answer(answer),
@@ -318,8 +352,8 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
             moved = poll_fn(|context| pending.poll_move(context, stream, session, || clock.now())) => Event::Moved(moved),
             _ = committed.changed(), if waits_for_commit => Event::Committed,
             answer = answered(review), if review.is_some() => Event::Reviewed(answer),
-            () = sleep_until(clock, deadline), if deadline.is_some() => Event::Timeout,
-            why = close_wanted(&mut closing) => Event::Closing(why),
+            () = alarm.rings(clock) => Event::Timeout,
+            why = close_wanted(closing) => Event::Closing(why),
         }
     }
 
@@ -418,13 +452,6 @@ async fn answered(asked: &mut Asked) -> Answer {
 async fn changed(posting: &mut Option<Posting>) -> bool {
     match posting {
         Some(posting) => posting.changed().await.is_ok(),
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until(clock: Clock, deadline: Option<Moment>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(clock.instant(deadline)).await,
         None => std::future::pending().await,
     }
 }

@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::histogram::Histogram;
 use crate::lines::{self, SubmitLine};
+use crate::machine;
 
 /// Connections that are being opened at the same time.
 const OPENING_LIMIT: usize = 256;
@@ -119,6 +120,8 @@ impl Engine {
         socket.set_tcp_nodelay(true)?;
         if let (true, Ok(source)) = (self.address.ip().is_loopback(), u8::try_from(index / PER_SOURCE)) {
             let source = Ipv4Addr::new(127, 0, 1, source.saturating_add(1));
+            // Else bind() searches for a port, one by one.
+            machine::leave_the_port_to_connect(&socket)?;
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
         match socket.connect(&self.address.into()) {

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
+use socket2::{Domain, Socket, Type};
 
 const LISTENER: Token = Token(usize::MAX);
 const BUFFER: usize = 64 * 1024;
+const BACKLOG: i32 = 4096;
 
 const SUBSCRIBED: &[u8] =
     b"{\"id\":1,\"result\":[[[\"mining.notify\",\"0\"]],\"00000000\",8],\"error\":null}\n";
@@ -36,7 +38,7 @@ struct Floor {
 /// The address is taken.
 pub(crate) fn serve(listen: SocketAddr, notify_bytes: usize, interval: Option<Duration>) -> Result<()> {
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(listen)?;
+    let mut listener = bind(listen)?;
     println!("floor stratum+tcp://{}", listener.local_addr()?);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let answers = ANSWER.repeat(BUFFER / 16);
@@ -64,6 +66,15 @@ pub(crate) fn serve(listen: SocketAddr, notify_bytes: usize, interval: Option<Du
             }
         }
     }
+}
+
+/// With a queue as long as a pool's, so that connecting does not wait for a second try.
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 /// A clean notify of about so many bytes.

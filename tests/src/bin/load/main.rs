@@ -162,9 +162,14 @@ impl Submit {
     fn run(&self) -> Result<()> {
         let difficulty = match self.mode {
             Mode::Miss => 1e6,
-            Mode::Accept => 2.4e-10,
+            // The least there is: one hash in 65,536 misses.
+            Mode::Accept => 2f64.powi(-32),
         };
-        let target = self.place.target(Wanted { difficulty, block_interval: None, transactions: self.transactions })?;
+        let target = self.place.target(Wanted {
+            difficulty,
+            block_interval: None,
+            transactions: self.transactions,
+        })?;
         let (pool, bytes) = self.measure("pool", &target)?;
         drop(target);
         if self.place.floor {
@@ -212,7 +217,8 @@ fn micros(time: Duration) -> String {
 impl Fanout {
     fn run(&self) -> Result<()> {
         let interval = Some(Duration::from_secs(self.interval));
-        let target = self.place.target(Wanted { difficulty: 1e6, block_interval: interval, transactions: 2000 })?;
+        let target =
+            self.place.target(Wanted { difficulty: 1e6, block_interval: interval, transactions: 2000 })?;
         let (pool, bytes) = self.measure("pool", &target)?;
         drop(target);
         if self.place.floor {
@@ -252,7 +258,8 @@ impl Fanout {
 
 impl Connect {
     fn run(&self) -> Result<()> {
-        let target = self.place.target(Wanted { difficulty: 1e6, block_interval: None, transactions: 2000 })?;
+        let target =
+            self.place.target(Wanted { difficulty: 1e6, block_interval: None, transactions: 2000 })?;
         let pool = self.measure("pool", &target)?;
         drop(target);
         if self.place.floor {

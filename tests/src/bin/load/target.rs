@@ -49,7 +49,8 @@ pub(crate) struct Wanted {
 
 /// Limits out of the way: they are not what is measured.
 const UNLIMITED: &str = "max_connections = 1000000\nmax_connections_per_address = 1000000\n\
-    messages_per_minute = 1000000000\nreconnects_per_minute = 1000000\nrejected_in_a_row = 0\nidle_timeout_s = 86400\n";
+    messages_per_minute = 1000000000\nreconnects_per_minute = 1000000\nrejected_in_a_row = 0\n\
+    idle_timeout_s = 86400\n";
 
 impl Target {
     pub(crate) fn running(address: SocketAddr, pid: Option<u32>) -> Self {
@@ -61,9 +62,13 @@ impl Target {
     /// # Errors
     /// It does not start.
     pub(crate) fn pool(wanted: Wanted) -> Result<Self> {
-        let chain =
-            Chain::Simulated { difficulty: 1e9, transactions: wanted.transactions, block_interval: wanted.block_interval };
+        let chain = Chain::Simulated {
+            difficulty: 1e9,
+            transactions: wanted.transactions,
+            block_interval: wanted.block_interval,
+        };
         let setup = Setup::new(chain, Difficulty::fixed(wanted.difficulty)).with(UNLIMITED);
+        let setup = Setup { log: "warn", ..setup };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let pool = on_server_core(|| runtime.block_on(Pool::ready(setup)))?;
         Ok(Self {

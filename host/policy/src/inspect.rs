@@ -7,6 +7,7 @@ use sluice_core::policy::{Descriptor, PolicyKind};
 use crate::compile::content_hash;
 use crate::component::{Outline, advice, granted};
 use crate::config::SlotConfig;
+use crate::error::LoadError;
 use crate::load::{Candidate, Loader};
 
 /// One import.
@@ -31,8 +32,10 @@ pub struct Inspection {
     pub exports: Vec<String>,
     /// What it says of itself; `None` where it cannot be run.
     pub descriptor: Option<Descriptor>,
-    /// Why it does not load with empty settings; a policy that needs settings is fine and says so here.
+    /// Why it does not load.
     pub problems: Vec<String>,
+    /// What it says of empty settings, where it does not take them. Nothing is wrong with that.
+    pub wants_settings: Option<String>,
 }
 
 /// Looks at a component; `loader` compiles and runs it where its imports are granted.
@@ -46,6 +49,7 @@ pub fn inspect(bytes: &[u8], loader: &Loader) -> Inspection {
         exports: Vec::new(),
         descriptor: None,
         problems: Vec::new(),
+        wants_settings: None,
     };
     match Outline::read(bytes) {
         Ok(outline) => inspection.fill(&outline, bytes, loader),
@@ -74,8 +78,10 @@ impl Inspection {
                     continue;
                 }
             }
-            if let Err(why) = loader.load(&candidate, &|| false) {
-                self.problems.push(format!("{kind}: {why}"));
+            match loader.load(&candidate, &|| false) {
+                Ok(_) => {}
+                Err(LoadError::Settings(why)) => self.wants_settings = Some(why),
+                Err(why) => self.problems.push(format!("{kind}: {why}")),
             }
         }
     }

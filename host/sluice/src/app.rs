@@ -93,7 +93,7 @@ impl Pool {
         };
 
         let (closing, closing_seen) = watch::channel(None);
-        let (accepting, accepting_seen) = watch::channel(false);
+        let (accepting, accepting_seen) = watch::channel(node.health().borrow().is_healthy());
         let (count, blocks_seen) = watch::channel(0);
         let (desk, found) = BlockDesk::new();
         let shared = Arc::new(Shared {

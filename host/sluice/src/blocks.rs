@@ -39,19 +39,30 @@ pub struct Found {
     pub logged: oneshot::Receiver<ShareSeq>,
 }
 
+/// A block on its way to the journal, and who waits until it is there.
+pub struct Handed {
+    found: Found,
+    journaled: oneshot::Sender<()>,
+}
+
 /// Where connections hand blocks in.
 #[derive(Clone, Debug)]
-pub struct BlockDesk(mpsc::Sender<Found>);
+pub struct BlockDesk(mpsc::Sender<Handed>);
 
 impl BlockDesk {
-    pub fn new() -> (Self, mpsc::Receiver<Found>) {
+    pub fn new() -> (Self, mpsc::Receiver<Handed>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         (Self(sender), receiver)
     }
 
+    /// Returns when the block is in the journal: its finder is told of the share only after that, so that a block whose
+    /// share was acknowledged survives whatever happens to the process.
     pub async fn found(&self, found: Found) {
+        let (journaled, written) = oneshot::channel();
         // Closed only after every connection has ended.
-        let _ = self.0.send(found).await;
+        if self.0.send(Handed { found, journaled }).await.is_ok() {
+            let _ = written.await;
+        }
     }
 }
 
@@ -79,7 +90,7 @@ pub struct BlockTask {
 }
 
 enum Event {
-    Found(Option<Found>),
+    Found(Option<Handed>),
     Outcome(BlockEvent),
     Settle,
 }
@@ -88,7 +99,7 @@ impl BlockTask {
     /// Runs until every [`BlockDesk`] is gone.
     pub async fn run(
         self,
-        mut found: mpsc::Receiver<Found>,
+        mut found: mpsc::Receiver<Handed>,
         mut events: broadcast::Receiver<BlockEvent>,
         mut reloads: watch::Receiver<u64>,
     ) {
@@ -109,7 +120,7 @@ impl BlockTask {
                 _ = retry.tick() => Event::Settle,
             };
             match event {
-                Event::Found(Some(found)) => self.on_found(found).await,
+                Event::Found(Some(handed)) => self.on_found(handed).await,
                 Event::Found(None) => break,
                 Event::Outcome(event) => {
                     self.on_outcome((event.hash, event.height), &event.outcome, &event.facts).await
@@ -119,7 +130,7 @@ impl BlockTask {
         }
     }
 
-    async fn on_found(&self, found: Found) {
+    async fn on_found(&self, Handed { found, journaled }: Handed) {
         let Found { block, job, worker, protocol, logged } = found;
         let (hash, height) = (block.hash, block.height);
         let names = self.ledger.worker_names(worker);
@@ -131,6 +142,8 @@ impl BlockTask {
         if let Err(error) = self.store.found(block, value).await {
             tracing::error!(%error, %hash, height, "block not written to the journal; it was submitted all the same");
         }
+        // The connection may have ended.
+        let _ = journaled.send(());
         // The round ends with the finder's share, so that must be queued first.
         let _ = logged.await;
         self.record(hash, height, &facts).await;

@@ -123,10 +123,15 @@ pub fn inspect(file: &PathBuf) -> anyhow::Result<Inspection> {
     let found = sluice_policy::inspect(&bytes, &loader);
     // What cannot be removed is the system's to clean.
     let _ = std::fs::remove_dir_all(&scratch);
-    let checks = found
-        .problems
-        .iter()
-        .map(|problem| CheckResult { name: "load".into(), error: Some(problem.clone()) });
+    let failed = |problem: &String| CheckResult { name: "load".into(), error: Some(problem.clone()) };
+    let mut checks: Vec<CheckResult> = found.problems.iter().map(failed).collect();
+    if checks.is_empty() {
+        let name = found.wants_settings.as_ref().map_or_else(
+            || "load".to_owned(),
+            |why| format!("load, as far as it goes without settings ({why})"),
+        );
+        checks.push(CheckResult { name, error: None });
+    }
     Ok(Inspection {
         file: file.display().to_string(),
         bytes: u64::try_from(found.size).unwrap_or(u64::MAX),
@@ -144,6 +149,6 @@ pub fn inspect(file: &PathBuf) -> anyhow::Result<Inspection> {
             .collect(),
         exports: found.exports,
         descriptor: found.descriptor,
-        checks: checks.collect(),
+        checks,
     })
 }

@@ -29,6 +29,7 @@ pub struct View {
     newest: Posting,
     ledger_health: watch::Receiver<LedgerHealth>,
     blocks: watch::Receiver<u64>,
+    accepting: watch::Receiver<bool>,
 }
 
 impl View {
@@ -43,6 +44,7 @@ impl View {
             newest: shared.board.newest(),
             ledger_health: shared.ledger.health(),
             blocks,
+            accepting: shared.accepting.clone(),
         }
     }
 }
@@ -77,6 +79,9 @@ impl PoolView for View {
         let health = self.health.borrow();
         if !health.is_healthy() {
             return Err(format!("no node serves templates: {}", health.overall()));
+        }
+        if !*self.accepting.borrow() {
+            return Err("miners are not let in yet".to_owned());
         }
         if self.newest.borrow().is_none() && self.templates.borrow().is_none() {
             return Err("there is no job yet".to_owned());

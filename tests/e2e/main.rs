@@ -10,4 +10,5 @@ mod files;
 mod nodes;
 mod regtest;
 mod reload;
+mod shipped;
 mod transcripts;

@@ -208,17 +208,6 @@ async fn a_block_found_while_the_node_is_away_is_handed_in_when_it_is_back() -> 
     Ok(())
 }
 
-/// Waits until the block's file is in the journal.
-async fn journalled(pool: &Pool, share: &Share) -> Result<()> {
-    let file = pool.data().join("blocks").join(format!("{}.block", hash_of(share)));
-    let wait = async {
-        while !file.is_file() {
-            tokio::time::sleep(sluice_tests::POLL / 10).await;
-        }
-    };
-    tokio::time::timeout(SOON, wait).await.with_context(|| format!("no {}", file.display()))
-}
-
 #[tokio::test]
 async fn a_block_survives_the_pool_itself() -> Result<()> {
     let Some(mut node) = Bitcoind::start_or_skip("a pool restart on regtest").await? else { return Ok(()) };
@@ -230,7 +219,7 @@ async fn a_block_survives_the_pool_itself() -> Result<()> {
     node.stop().await?;
     let share = mine_block(&mut miner, &job)?;
     miner.submit_good(&share).await?;
-    journalled(&pool, &share).await?;
+    // At once: the reply to a share that is a block means that the block is on disk.
     pool.kill()?;
     pool.respawn()?;
     node.start_again().await?;

@@ -89,3 +89,12 @@ pub fn rounds(data: &Path) -> Result<u32> {
 pub fn integrity(data: &Path) -> Result<String> {
     Ok(open(data)?.query_row("PRAGMA integrity_check", [], |row| row.get(0))?)
 }
+
+/// Moves everything from the write-ahead log into the file itself; for a ledger that nobody has open.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn checkpoint(data: &Path) -> Result<()> {
+    let connection = Connection::open(file(data)?)?;
+    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+}

@@ -174,3 +174,31 @@ fn answered(line: &Value, waiting: &mut HashMap<u64, ShareKey>, tally: &mut Tall
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> ShareKey {
+        [byte; 16]
+    }
+
+    #[test]
+    fn every_way_in_which_log_and_replies_can_differ_is_noticed() {
+        let tally = Tally {
+            acknowledged: vec![key(1), key(2)],
+            refused: vec![(23, key(3)), (22, key(1))],
+            unanswered: vec![key(4), key(5)],
+            disconnects: 0,
+        };
+        let log = |entries: &[(u8, u32)]| entries.iter().map(|(byte, count)| (key(*byte), *count)).collect();
+        for good in [&[(1, 1), (2, 1)][..], &[(1, 1), (2, 1), (4, 1)], &[(1, 1), (2, 1), (4, 1), (5, 1)]] {
+            tally.compare(&log(good)).unwrap();
+        }
+        let (lost, twice) = (&[(1, 1)][..], &[(1, 2), (2, 1)][..]);
+        let (refused, unknown) = (&[(1, 1), (2, 1), (3, 1)][..], &[(1, 1), (2, 1), (9, 1)][..]);
+        for bad in [lost, twice, refused, unknown, &[(1, 1), (2, 1), (4, 2)]] {
+            assert!(tally.compare(&log(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

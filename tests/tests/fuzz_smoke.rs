@@ -1,6 +1,8 @@
 //! The fuzz targets on stable, for seconds: every seed as it is, then thousands of deterministic mutations of it.
 //! `tests/fuzz` runs the same functions under libFuzzer for as long as one likes.
 
+#![allow(clippy::unwrap_used, reason = "test code: a failure is to stop the test where it is")]
+
 use std::fs;
 use std::path::Path;
 

@@ -81,6 +81,8 @@ pub struct Extranonces {
     next: u32,
     live: usize,
     parked: HashMap<ResumeToken, (ExtranoncePrefix, SentJobs)>,
+    /// Tokens in the order in which they were parked; some may have been taken up since.
+    order: VecDeque<ResumeToken>,
     /// Prefixes kept back, oldest first.
     quarantine: VecDeque<(Moment, ResumeToken, ExtranoncePrefix)>,
     free: VecDeque<ExtranoncePrefix>,
@@ -94,6 +96,7 @@ impl Extranonces {
             next: 0,
             live: 0,
             parked: HashMap::new(),
+            order: VecDeque::new(),
             quarantine: VecDeque::new(),
             free: VecDeque::new(),
         }
@@ -123,12 +126,11 @@ impl Extranonces {
     /// Takes a prefix back when its connection ends.
     pub fn park(&mut self, parked: Parked, now: Moment) {
         self.live = self.live.saturating_sub(1);
-        if self.parked.len() >= PARKED_LIMIT {
-            let oldest = self.quarantine.iter().find(|(_, token, _)| self.parked.contains_key(token));
-            if let Some((_, token, _)) = oldest.copied() {
-                self.parked.remove(&token);
-            }
+        while self.parked.len() >= PARKED_LIMIT {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.parked.remove(&oldest);
         }
+        self.order.push_back(parked.token);
         self.quarantine.push_back((now, parked.token, parked.prefix));
         self.parked.insert(parked.token, (parked.prefix, parked.jobs));
     }
@@ -154,6 +156,9 @@ impl Extranonces {
             }
             self.quarantine.pop_front();
             self.parked.remove(&token);
+            if self.order.front() == Some(&token) {
+                self.order.pop_front();
+            }
             self.free.push_back(prefix);
         }
     }
@@ -167,8 +172,8 @@ mod tests {
         ResumeToken([byte; 16])
     }
 
-    fn park(pool: &mut Extranonces, reservation: Reservation, at: u64) {
-        let Reservation { prefix, token, .. } = reservation;
+    fn park(pool: &mut Extranonces, reservation: &Reservation, at: u64) {
+        let Reservation { prefix, token, .. } = *reservation;
         pool.park(Parked { prefix, token, jobs: SentJobs::default() }, Moment(at));
     }
 
@@ -181,7 +186,7 @@ mod tests {
         assert_eq!(prefix.0[0], 3);
         let early = pool.reserve(Some(token(1)), token(2), Moment(1)).unwrap();
         assert_ne!(early.prefix, prefix, "the first connection still lives");
-        park(&mut pool, first, 10);
+        park(&mut pool, &first, 10);
         let back = pool.reserve(Some(token(1)), token(3), Moment(599_000)).unwrap();
         assert_eq!((back.prefix, back.token), (prefix, token(1)));
         let again = pool.reserve(Some(token(1)), token(4), Moment(599_001)).unwrap();
@@ -195,7 +200,7 @@ mod tests {
         let last = pool.reserve(None, token(1), Moment(0)).unwrap();
         let prefix = last.prefix;
         assert!(pool.reserve(None, token(2), Moment(0)).is_none());
-        park(&mut pool, last, 1_000);
+        park(&mut pool, &last, 1_000);
         assert!(pool.reserve(None, token(2), Moment(600_999)).is_none());
         let reused = pool.reserve(Some(token(1)), token(2), Moment(601_000)).unwrap();
         assert_eq!(reused.prefix, prefix);

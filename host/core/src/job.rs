@@ -7,7 +7,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, CompactTarget, Target, TxMerkleNode, TxOut, Txid, VarInt, consensus};
 
 use crate::coinbase::{Coinbase, CoinbaseError, Payment, PoolMark};
-use crate::ids::JobId;
+use crate::ids::{AccountName, JobId};
 use crate::merkle::{self, Node};
 use crate::sha::{self, Block, State};
 use crate::share::FoundBlock;
@@ -63,6 +63,8 @@ pub struct Job {
     /// Header time as sent, in seconds.
     pub ntime: u32,
     pub made: Moment,
+    /// The one account that this coinbase is for, where the split depends on the finder.
+    pub owner: Option<AccountName>,
     hasher: CoinbaseHasher,
 }
 
@@ -95,7 +97,13 @@ impl Job {
         let coinbase = Coinbase::new(template.height, nonce, mark, &outputs, money)?;
         let hasher = CoinbaseHasher::new(&coinbase);
         let ntime = now.wall.seconds().max(template.min_time);
-        Ok(Self { id, coinbase, payments, ntime, made: now.moment, hasher, work })
+        Ok(Self { id, coinbase, payments, ntime, made: now.moment, owner: None, hasher, work })
+    }
+
+    /// A job of a coinbase that is one account's own.
+    #[must_use]
+    pub fn owned_by(self, owner: Option<AccountName>) -> Self {
+        Self { owner, ..self }
     }
 
     /// The header of a solution.

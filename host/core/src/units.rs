@@ -62,7 +62,7 @@ impl Difficulty {
     /// # Errors
     /// NaN, infinite, zero, negative or out of range.
     pub fn new(value: f64) -> Result<Self, DifficultyError> {
-        if value >= Self::MIN.0 && value <= Self::MAX.0 {
+        if (Self::MIN.0..=Self::MAX.0).contains(&value) {
             Ok(Self(value))
         } else {
             Err(DifficultyError(value))
@@ -71,7 +71,7 @@ impl Difficulty {
 
     /// The nearest difficulty in range; NaN becomes [`Difficulty::MIN`].
     pub fn saturating(value: f64) -> Self {
-        Self(value.max(Self::MIN.0).min(Self::MAX.0))
+        Self(if value.is_nan() { Self::MIN.0 } else { value.clamp(Self::MIN.0, Self::MAX.0) })
     }
 
     pub const fn get(self) -> f64 {

@@ -12,6 +12,9 @@ const MINUTE_MS: u64 = 60_000;
 /// How far back the recent work reaches.
 pub(crate) const RECENT_MS: u64 = MINUTE_MS * MINUTES as u64;
 
+/// No rate is taken over less.
+const SHORTEST_MS: u64 = 10_000;
+
 /// Difficulty accepted in each of the last ten minutes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Recent {
@@ -29,10 +32,14 @@ impl Recent {
         }
     }
 
-    /// Difficulty accepted in the ten minutes that end with the minute of `now`.
-    pub(crate) fn sum(mut self, now: u64) -> f64 {
-        self.move_to(now / MINUTE_MS);
-        self.buckets.iter().sum()
+    /// Difficulty accepted in the ten minutes that end with the minute of `now`, and the milliseconds since the first
+    /// minute of them that has any: a worker that has just begun is not taken for a slow one.
+    pub(crate) fn sum(mut self, now: u64) -> (f64, u64) {
+        let minute = now / MINUTE_MS;
+        self.move_to(minute);
+        let first = (0..MINUTES as u64).rev().find(|ago| self.buckets[bucket(self.minute - ago)] > 0.0);
+        let begun = self.minute.saturating_sub(first.unwrap_or(0)) * MINUTE_MS;
+        (self.buckets.iter().sum(), now.saturating_sub(begun).clamp(SHORTEST_MS, RECENT_MS))
     }
 
     fn move_to(&mut self, minute: u64) {

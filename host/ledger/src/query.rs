@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::blocks::{BlockState, Payment};
 use crate::insert::{sql, unsigned};
-use crate::live::{RECENT_MS, WorkerStats};
+use crate::live::WorkerStats;
 use crate::names::Names;
 use crate::sums::difficulty_of;
 
@@ -88,18 +88,21 @@ pub(crate) fn rows(limit: usize) -> i64 {
 
 /// The fastest first.
 pub(crate) fn workers(stats: &[WorkerStats], names: &Names, now: Timestamp, limit: usize) -> Vec<WorkerRow> {
-    let mut busy: Vec<(u32, f64)> = (0u32..)
+    let mut busy: Vec<(u32, Hashrate)> = (0u32..)
         .zip(stats)
         .filter(|(_, stats)| stats.sum.shares > 0)
-        .map(|(id, stats)| (id, stats.recent.sum(now.0)))
+        .map(|(id, stats)| {
+            let (work, millis) = stats.recent.sum(now.0);
+            (id, Hashrate::from_work(work, Duration::from_millis(millis)))
+        })
         .collect();
-    busy.sort_by(|(a, x), (b, y)| y.total_cmp(x).then(a.cmp(b)));
+    busy.sort_by(|(a, x), (b, y)| y.0.total_cmp(&x.0).then(a.cmp(b)));
     busy.truncate(limit.min(ROWS_LIMIT));
-    let list = busy.into_iter().filter_map(|(id, recent)| worker(id, &stats[id as usize], recent, names));
+    let list = busy.into_iter().filter_map(|(id, hashrate)| worker(id, &stats[id as usize], hashrate, names));
     list.collect()
 }
 
-fn worker(id: u32, stats: &WorkerStats, recent: f64, names: &Names) -> Option<WorkerRow> {
+fn worker(id: u32, stats: &WorkerStats, hashrate: Hashrate, names: &Names) -> Option<WorkerRow> {
     let (account, worker) = names.worker_name(id)?;
     Some(WorkerRow {
         account: names.account_name(account.0)?.as_str().to_owned(),
@@ -108,7 +111,7 @@ fn worker(id: u32, stats: &WorkerStats, recent: f64, names: &Names) -> Option<Wo
         shares: stats.sum.shares,
         work: difficulty_of(stats.sum.work),
         last_share_at: Timestamp(stats.last_at),
-        hashrate: Hashrate::from_work(recent, Duration::from_millis(RECENT_MS)),
+        hashrate,
     })
 }
 

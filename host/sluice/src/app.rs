@@ -11,6 +11,7 @@ use anyhow::Context;
 use sluice_core::channel::Rules;
 use sluice_core::coinbase::PoolMark;
 use sluice_core::extranonce::{ExtranoncePrefix, Extranonces};
+use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
 use sluice_core::session::Close;
 use sluice_ledger::{Durability, Ledger, LedgerConfig};
@@ -18,10 +19,10 @@ use sluice_node::{BlockEvent, BlockStore, NodeHandle};
 use sluice_policy::{Compiler, Limits, Policies, PolicyConfig, SlotConfig};
 use sluice_stratum_v1::SessionConfig;
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::blocks::{BlockDesk, BlockTask};
+use crate::blocks::{BlockDesk, BooksTask, Handed, JournalTask};
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
 use crate::health;
@@ -50,7 +51,9 @@ pub struct Pool {
     pub block_events: broadcast::Receiver<BlockEvent>,
     closing: watch::Sender<Option<Close>>,
     tasks: JoinSet<()>,
-    block_task: tokio::task::JoinHandle<()>,
+    block_tasks: JoinSet<()>,
+    /// The journal's task runs while this lives.
+    stop_journal: oneshot::Sender<()>,
 }
 
 /// A listener that is open.
@@ -61,6 +64,18 @@ pub struct Listening {
     pub tls: bool,
 }
 
+/// What the tasks of a pool are started with.
+struct Start {
+    config: Config,
+    shared: Arc<Shared>,
+    node: NodeHandle,
+    store: Arc<BlockStore>,
+    block_events: broadcast::Receiver<BlockEvent>,
+    found: mpsc::Receiver<Handed>,
+    accepting: watch::Sender<bool>,
+    closing: watch::Sender<Option<Close>>,
+}
+
 impl Pool {
     /// # Errors
     /// What could not be started, and why.
@@ -69,112 +84,146 @@ impl Pool {
         let metrics = Arc::new(Metrics::new());
         let ledger = open_ledger(config)?;
         let policies = Policies::start(policy_config(config)?).await?;
-        let node = start_node(config).await?;
-        let blocks = config.data_dir.join("blocks");
-        let (store, events) = BlockStore::open(&blocks, node.sinks())?;
-        let block_events = store.events();
-
-        let mark = pool_mark(config);
+        // Before the plan is asked for, so that no reload falls between.
+        let reloads = policies.payout_changed();
         let plan = policies.plan().await.context("the payout policy gave no plan")?;
+        let node = start_node(config).await?;
+        let (store, block_events) = BlockStore::open(config.data_dir.join("blocks"), node.sinks())?;
         let seed = seed()?;
-        let board_config = BoardConfig {
-            mark: mark.clone(),
-            rollable: config.stratum_v1.version_mask,
-            refresh: config.stratum_v1.refresh,
-        };
-        let (board, requests) = Board::new(board_config, clock, plan, seed, Arc::clone(&metrics));
-        let splitter = Splitter {
-            policies: policies.clone(),
-            ledger: ledger.clone(),
-            pool: config.pool.address.clone(),
-            room: config.pool.coinbase_bytes,
-            mark,
-            last: Mutex::default(),
-        };
-
+        let (board, requests) = Board::new(board_config(config), clock, plan, seed, Arc::clone(&metrics));
         let (closing, closing_seen) = watch::channel(None);
         let (accepting, accepting_seen) = watch::channel(node.health().borrow().is_healthy());
-        let (count, blocks_seen) = watch::channel(0);
         let (desk, found) = BlockDesk::new();
         let shared = Arc::new(Shared {
             clock,
-            ledger: ledger.clone(),
-            policies: policies.clone(),
+            ledger,
+            policies,
             board: Arc::clone(&board),
             blocks: desk,
             extranonces: Mutex::new(Extranonces::new(u8::try_from(seed >> 24).unwrap_or(0))),
-            metrics: Arc::clone(&metrics),
+            metrics,
             closing: closing_seen,
             accepting: accepting_seen,
         });
-        let (listeners, open) = bind_listeners(config)?;
-        let http_listener = TcpListener::bind(config.http.listen).await.with_context(|| {
-            format!("failed to listen on {} for HTTP; choose another address or port 0", config.http.listen)
-        })?;
-        let http = http_listener.local_addr()?;
-
+        let bound = bind_listeners(config)?;
+        let http = bind_http(config).await?;
         let mut tasks = JoinSet::new();
-        let block_task = BlockTask {
-            store,
-            ledger: ledger.clone(),
-            policies: policies.clone(),
-            metrics: Arc::clone(&metrics),
-            count,
-        };
-        let block_task = tokio::spawn(block_task.run(found, events, policies.payout_changed()));
-        tasks.spawn(jobs::keep(
-            Arc::clone(&board),
-            splitter,
-            node.templates(),
-            requests,
-            policies.payout_changed(),
-        ));
-        tasks.spawn(health::watch_node(
-            node.health(),
-            (accepting, closing.clone()),
-            config.stratum_v1.no_work_grace,
-            Arc::clone(&metrics),
-        ));
-        tasks.spawn(health::sample(clock, Arc::clone(&metrics)));
-        let gate = Gate::new(gate_config(config));
-        let entrance = Entrance { shared: Arc::clone(&shared), gate, ids: Arc::new(AtomicU64::new(1)) };
-        for listener in listeners {
-            tasks.spawn(listener.serve(entrance.clone()));
-        }
-        let view = Arc::new(View::new(config.network, &shared, &node, blocks_seen));
-        tasks.spawn(serve_http(http_listener, view, Arc::clone(&metrics), closing.subscribe()));
-        Ok(Self {
-            http,
-            listeners: open,
-            policies,
-            ledger,
-            metrics,
-            node,
-            block_events,
-            closing,
-            tasks,
-            block_task,
-        })
+        tasks.spawn(jobs::keep(board, splitter(config, &shared), node.templates(), requests, reloads));
+        let (config, store) = (config.clone(), Arc::new(store));
+        Start { config, shared, node, store, block_events, found, accepting, closing }.run(tasks, bound, http)
     }
 
     /// Ends connections, writes what is left, stops.
     pub async fn stop(mut self) {
         self.closing.send_replace(Some(Close::Shutdown));
+        let open = || Protocol::ALL.iter().map(|protocol| self.metrics.connections(*protocol)).sum::<u64>();
         let drained = tokio::time::timeout(DRAIN_LIMIT, async {
-            // Listeners and HTTP end by themselves; connections give up their hold on the block desk.
-            while self.metrics.connections(sluice_core::ids::Protocol::StratumV1) > 0 {
+            while open() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
         if drained.await.is_err() {
             tracing::warn!("connections have not ended in time");
         }
+        // Blocks first: to disk, to the nodes, and into the books.
+        drop(self.stop_journal);
+        let mut block_tasks = self.block_tasks;
+        let written = async { while block_tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_LIMIT, written).await.is_err() {
+            tracing::warn!("the books have not caught up in time; they do so at the next start");
+        }
         self.tasks.shutdown().await;
         self.policies.shutdown();
-        self.block_task.abort();
         self.node.shutdown().await;
         self.ledger.close().await;
     }
+}
+
+impl Start {
+    fn run(
+        self,
+        mut tasks: JoinSet<()>,
+        (listeners, open): (Vec<Listener>, Vec<Listening>),
+        http: TcpListener,
+    ) -> anyhow::Result<Pool> {
+        let Self { config, shared, node, store, block_events, found, accepting, closing } = self;
+        let Shared { policies, ledger, metrics, .. } = &*shared;
+        let (count, blocks_seen) = watch::channel(0);
+        let (stop_journal, stopped) = oneshot::channel();
+        let console = store.events();
+        let mut block_tasks = JoinSet::new();
+        let (books, entries) = JournalTask::channel();
+        let journal = JournalTask {
+            store: Arc::clone(&store),
+            ledger: ledger.clone(),
+            metrics: Arc::clone(metrics),
+            books,
+        };
+        block_tasks.spawn(journal.run(found, stopped));
+        let books = BooksTask {
+            store,
+            ledger: ledger.clone(),
+            policies: policies.clone(),
+            metrics: Arc::clone(metrics),
+            count,
+        };
+        block_tasks.spawn(books.run(entries, block_events, policies.payout_changed()));
+        let grace = config.stratum_v1.no_work_grace;
+        tasks.spawn(health::watch_node(
+            node.health(),
+            (accepting, closing.clone()),
+            grace,
+            Arc::clone(metrics),
+        ));
+        tasks.spawn(health::sample(shared.clock, Arc::clone(metrics)));
+        tasks.spawn(health::count_reloads(policies.events(), Arc::clone(metrics)));
+        let gate = Gate::new(gate_config(&config));
+        let entrance = Entrance { shared: Arc::clone(&shared), gate, ids: Arc::new(AtomicU64::new(1)) };
+        for listener in listeners {
+            tasks.spawn(listener.serve(entrance.clone()));
+        }
+        let address = http.local_addr()?;
+        let view = Arc::new(View::new(config.network, &shared, &node, blocks_seen));
+        tasks.spawn(serve_http(http, view, Arc::clone(metrics), closing.subscribe()));
+        Ok(Pool {
+            http: address,
+            listeners: open,
+            policies: policies.clone(),
+            ledger: ledger.clone(),
+            metrics: Arc::clone(metrics),
+            node,
+            block_events: console,
+            closing,
+            tasks,
+            block_tasks,
+            stop_journal,
+        })
+    }
+}
+
+fn board_config(config: &Config) -> BoardConfig {
+    BoardConfig {
+        mark: pool_mark(config),
+        rollable: config.stratum_v1.version_mask,
+        refresh: config.stratum_v1.refresh,
+    }
+}
+
+fn splitter(config: &Config, shared: &Shared) -> Splitter {
+    Splitter {
+        policies: shared.policies.clone(),
+        ledger: shared.ledger.clone(),
+        pool: config.pool.address.clone(),
+        room: config.pool.coinbase_bytes,
+        mark: pool_mark(config),
+        last: Mutex::default(),
+    }
+}
+
+async fn bind_http(config: &Config) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(config.http.listen).await.with_context(|| {
+        format!("failed to listen on {} for HTTP; choose another address or port 0", config.http.listen)
+    })
 }
 
 async fn serve_http(

@@ -25,8 +25,14 @@ use crate::metrics::{BlockOutcome, Metrics};
 
 /// Blocks on their way to the journal. When it is full the finder's connection waits: a block is never dropped.
 const QUEUE: usize = 256;
+/// Blocks on their way from the journal to the books. Beyond it they reach the books from the journal, later.
+const BOOKS_QUEUE: usize = 4096;
 /// Rounds that could not be settled are tried again so often, and at once after a reload.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long the end of the pool waits for the nodes' word on a block.
+const LAST_WORD: Duration = Duration::from_secs(3);
+/// The ledger's blocks that a start compares with the journal, which keeps fewer.
+const CATCH_UP: usize = 4096;
 
 /// A block from a connection.
 #[derive(Debug)]
@@ -79,55 +85,56 @@ struct Facts {
     payments: Vec<(String, String, u64)>,
 }
 
-/// The task that owns blocks.
-pub struct BlockTask {
-    pub store: BlockStore,
+/// A block in the journal that the books shall have.
+#[derive(Debug)]
+pub struct Journaled {
+    hash: BlockHash,
+    height: u32,
+    facts: Facts,
+    logged: oneshot::Receiver<ShareSeq>,
+}
+
+/// The task that writes blocks down and hands them to the nodes. Nothing else delays it: the books have a task of
+/// their own, which may wait for the disk and for a policy.
+pub struct JournalTask {
+    pub store: Arc<BlockStore>,
     pub ledger: Ledger,
-    pub policies: Policies,
     pub metrics: Arc<Metrics>,
-    /// Blocks in the ledger, for the status page.
-    pub count: watch::Sender<u64>,
+    pub books: mpsc::Sender<Journaled>,
 }
 
-enum Event {
-    Found(Option<Handed>),
-    Outcome(BlockEvent),
-    Settle,
-}
+impl JournalTask {
+    /// Where it hands on what [`BooksTask`] takes.
+    pub fn channel() -> (mpsc::Sender<Journaled>, mpsc::Receiver<Journaled>) {
+        mpsc::channel(BOOKS_QUEUE)
+    }
 
-impl BlockTask {
-    /// Runs until every [`BlockDesk`] is gone.
-    pub async fn run(
-        self,
-        mut found: mpsc::Receiver<Handed>,
-        mut events: broadcast::Receiver<BlockEvent>,
-        mut reloads: watch::Receiver<u64>,
-    ) {
-        self.catch_up().await;
-        self.recount().await;
-        let mut retry = tokio::time::interval(RETRY);
-        let mut reloads_open = true;
+    /// Runs until `stop`, then writes what still waits, and gives the nodes a moment for their word.
+    pub async fn run(self, mut found: mpsc::Receiver<Handed>, mut stop: oneshot::Receiver<()>) {
+        let mut events = self.store.events();
         loop {
-            let event = tokio::select! {
+            tokio::select! {
                 biased;
-                found = found.recv() => Event::Found(found),
-                event = events.recv() => match event {
-                    Ok(event) => Event::Outcome(event),
-                    // Lagging behind loses events, not outcomes: they are in the journal.
-                    Err(_) => { self.catch_up().await; Event::Settle }
+                handed = found.recv() => match handed {
+                    Some(handed) => self.on_found(handed).await,
+                    None => break,
                 },
-                changed = reloads.changed(), if reloads_open => { reloads_open = changed.is_ok(); Event::Settle }
-                _ = retry.tick() => Event::Settle,
-            };
-            match event {
-                Event::Found(Some(handed)) => self.on_found(handed).await,
-                Event::Found(None) => break,
-                Event::Outcome(event) => {
-                    self.on_outcome((event.hash, event.height), &event.outcome, &event.facts).await
-                }
-                Event::Settle => self.settle_open().await,
+                // Dropped or sent: the pool stops.
+                _ = &mut stop => break,
             }
         }
+        while let Ok(handed) = found.try_recv() {
+            self.on_found(handed).await;
+        }
+        let answered = async { while self.has_pending() && events.recv().await.is_ok() {} };
+        if tokio::time::timeout(LAST_WORD, answered).await.is_err() {
+            tracing::warn!("a block has no verdict yet; it is submitted again at the next start");
+        }
+    }
+
+    fn has_pending(&self) -> bool {
+        let records = self.store.records().unwrap_or_default();
+        records.iter().any(|record| record.outcome == Outcome::Pending)
     }
 
     async fn on_found(&self, Handed { found, journaled }: Handed) {
@@ -139,14 +146,78 @@ impl BlockTask {
         self.metrics.block(protocol, BlockOutcome::Found);
         let facts = facts((&job, protocol), &block, account, worker);
         let value = serde_json::to_value(&facts).unwrap_or_default();
+        // Before the journal, so that the books hear of the block before its verdict.
+        if self.books.try_send(Journaled { hash, height, facts, logged }).is_err() {
+            tracing::warn!(%hash, height, "the books are behind; they will have this block from the journal");
+        }
         if let Err(error) = self.store.found(block, value).await {
             tracing::error!(%error, %hash, height, "block not written to the journal; it was submitted all the same");
         }
         // The connection may have ended.
         let _ = journaled.send(());
-        // The round ends with the finder's share, so that must be queued first.
-        let _ = logged.await;
-        self.record(hash, height, &facts).await;
+    }
+}
+
+/// The task that enters blocks in the books and settles rounds.
+pub struct BooksTask {
+    pub store: Arc<BlockStore>,
+    pub ledger: Ledger,
+    pub policies: Policies,
+    pub metrics: Arc<Metrics>,
+    /// Blocks in the ledger, for the status page.
+    pub count: watch::Sender<u64>,
+}
+
+enum Event {
+    Found(Option<Journaled>),
+    Outcome(BlockEvent),
+    Lagged,
+    Settle,
+}
+
+impl BooksTask {
+    /// Runs until the journal's task is gone.
+    pub async fn run(
+        self,
+        mut found: mpsc::Receiver<Journaled>,
+        mut events: broadcast::Receiver<BlockEvent>,
+        mut reloads: watch::Receiver<u64>,
+    ) {
+        self.catch_up().await;
+        let mut retry = tokio::time::interval(RETRY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut reloads_open = true;
+        loop {
+            let event = tokio::select! {
+                biased;
+                found = found.recv() => Event::Found(found),
+                // Lagging behind loses events, not outcomes: they are in the journal.
+                event = events.recv() => event.map_or(Event::Lagged, Event::Outcome),
+                changed = reloads.changed(), if reloads_open => {
+                    reloads_open = changed.is_ok();
+                    Event::Settle
+                }
+                _ = retry.tick() => Event::Settle,
+            };
+            match event {
+                Event::Found(Some(Journaled { hash, height, facts, logged })) => {
+                    // The round ends with the finder's share, so that must be queued first.
+                    let _ = logged.await;
+                    self.record(hash, height, &facts).await;
+                }
+                Event::Found(None) => break,
+                Event::Outcome(event) => {
+                    if let Some(protocol) =
+                        self.on_outcome((event.hash, event.height), &event.outcome, &event.facts).await
+                    {
+                        tell(&self.metrics, protocol, event.height, event.hash, &event.outcome);
+                    }
+                    self.settle_open().await;
+                }
+                Event::Lagged => self.catch_up().await,
+                Event::Settle => self.settle_open().await,
+            }
+        }
     }
 
     async fn record(&self, hash: BlockHash, height: u32, facts: &Facts) {
@@ -180,25 +251,31 @@ impl BlockTask {
         Ok(self.ledger.worker(&account, &worker)?.1)
     }
 
-    /// Writes what the journal knows and the ledger may not, after a start or a gap.
+    /// Writes what the journal knows and the ledger does not, after a start or a gap.
     async fn catch_up(&self) {
+        let known = self.ledger.blocks(CATCH_UP).await.unwrap_or_default();
+        let is_known = |hash: &BlockHash, outcome: &Outcome| {
+            known.iter().any(|block| block.hash == *hash && block.state == state_of(outcome).label())
+        };
         match self.store.records() {
             Ok(records) => {
-                for record in records {
+                for record in records.iter().filter(|record| !is_known(&record.hash, &record.outcome)) {
                     self.on_outcome((record.hash, record.height), &record.outcome, &record.facts).await;
                 }
             }
             Err(error) => tracing::error!(%error, "the block journal cannot be read"),
         }
+        self.recount().await;
         self.settle_open().await;
     }
 
+    /// Enters a verdict. Returns whose block it was, where it could be entered.
     async fn on_outcome(
         &self,
         (hash, height): (BlockHash, u32),
         outcome: &Outcome,
         facts: &serde_json::Value,
-    ) {
+    ) -> Option<Protocol> {
         let protocol = match serde_json::from_value::<Facts>(facts.clone()) {
             Ok(facts) => {
                 // Nothing happens where the ledger has it.
@@ -206,32 +283,18 @@ impl BlockTask {
                 facts.protocol
             }
             Err(error) => {
-                return tracing::error!(%error, %hash, "the journal's facts of a block cannot be read");
+                tracing::error!(%error, %hash, "the journal's facts of a block cannot be read");
+                return None;
             }
         };
-        let state = match outcome {
-            Outcome::Pending => BlockState::Submitted,
-            Outcome::Accepted { node } => {
-                self.metrics.block(protocol, BlockOutcome::Accepted);
-                tracing::info!(%hash, height, node, "block accepted");
-                BlockState::Accepted
+        match self.ledger.block_state(hash, state_of(outcome)).await {
+            Ok(()) => Some(protocol),
+            Err(LedgerError::Settled(_)) => None,
+            Err(error) => {
+                tracing::error!(%error, %hash, "block state not written");
+                None
             }
-            Outcome::Inconclusive { node } => {
-                tracing::warn!(%hash, node, "block lost a race");
-                BlockState::Rejected { reason: "inconclusive".to_owned() }
-            }
-            Outcome::Rejected { node, reason } => {
-                self.metrics.block(protocol, BlockOutcome::Rejected);
-                tracing::error!(%hash, height, node, reason, "block rejected");
-                BlockState::Rejected { reason: reason.clone() }
-            }
-        };
-        if let Err(error) = self.ledger.block_state(hash, state).await
-            && !matches!(error, LedgerError::Settled(_))
-        {
-            tracing::error!(%error, %hash, "block state not written");
         }
-        self.settle_open().await;
     }
 
     async fn settle_open(&self) {
@@ -239,6 +302,7 @@ impl BlockTask {
             Ok(open) => open,
             Err(error) => return tracing::error!(%error, "open rounds cannot be read"),
         };
+        self.metrics.rounds_held(open.len());
         for round in open {
             if let Err(error) = self.settle(round.hash, round.round, round.window).await {
                 tracing::error!(error = %format!("{error:#}"), hash = %round.hash, "round held until the payout policy settles it");
@@ -267,12 +331,46 @@ impl BlockTask {
         if self.ledger.settle_round(hash, settlement).await? {
             tracing::info!(%hash, "round settled");
         }
+        self.metrics.round_settled();
         Ok(())
+    }
+}
+
+fn state_of(outcome: &Outcome) -> BlockState {
+    match outcome {
+        Outcome::Pending => BlockState::Submitted,
+        Outcome::Accepted { .. } => BlockState::Accepted,
+        Outcome::Inconclusive { .. } => BlockState::Rejected { reason: "inconclusive".to_owned() },
+        Outcome::Rejected { reason, .. } => BlockState::Rejected { reason: reason.clone() },
+    }
+}
+
+/// Counts and logs a verdict, once.
+fn tell(metrics: &Metrics, protocol: Protocol, height: u32, hash: BlockHash, outcome: &Outcome) {
+    match outcome {
+        Outcome::Pending => {}
+        Outcome::Accepted { node } => {
+            metrics.block(protocol, BlockOutcome::Accepted);
+            tracing::info!(%hash, height, node, %protocol, "block accepted");
+        }
+        Outcome::Inconclusive { node } => {
+            metrics.block(protocol, BlockOutcome::Rejected);
+            tracing::warn!(%hash, height, node, %protocol, "block lost a race");
+        }
+        Outcome::Rejected { node, reason } => {
+            metrics.block(protocol, BlockOutcome::Rejected);
+            tracing::error!(%hash, height, node, reason, %protocol, "block rejected");
+        }
     }
 }
 
 fn facts((job, protocol): (&Job, Protocol), block: &FoundBlock, account: String, worker: String) -> Facts {
     let template = &job.work.template;
+    // A coinbase that pays one account is that account's block, whoever's name the share came under (V1-22).
+    let (account, worker) = match &job.owner {
+        Some(owner) if owner.as_str() != account => (owner.to_string(), String::new()),
+        _ => (account, worker),
+    };
     Facts {
         at: clock::wall(),
         protocol,

@@ -75,7 +75,7 @@ pub struct Run {
     pub config: PathBuf,
 }
 
-/// Checks everything that a start would check, and lists all problems at once.
+/// Checks the configuration, the data directory, certificates and plugins, and lists all problems at once.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = example!("sluice check --config config/regtest.toml"))]
 pub struct Check {

@@ -16,7 +16,6 @@ use crate::metrics::Metrics;
 const SHARES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes a line to standard output. A closed pipe is the reader's choice, not an error.
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub fn say(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -46,7 +45,10 @@ pub async fn tell(
                 let more = total.saturating_sub(told);
                 told = total;
                 let shares = if more == 1 { "share" } else { "shares" };
-                say(&format!("{}  {more} {shares} accepted, {total} in all, {}", stamp(), metrics.hashrate()));
+                let hashrate = metrics.hashrate();
+                // Unknown in the first seconds.
+                let rate = if hashrate.0 > 0.0 { format!(", {hashrate}") } else { String::new() };
+                say(&format!("{}  {more} {shares} accepted, {total} in all{rate}", stamp()));
             }
             Ok(event) = block_events.recv() => {
                 match &event.outcome {

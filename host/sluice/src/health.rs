@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sluice_core::session::Close;
 use sluice_node::ChainHealth;
-use tokio::sync::watch;
+use sluice_policy::PolicyEvent;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
-use crate::metrics::{Metrics, history};
+use crate::metrics::{Metrics, ReloadLabel, history};
 
 /// How long the node may be away before newcomers are refused.
 const BEFORE_REFUSING: Duration = Duration::from_secs(15);
@@ -23,7 +24,7 @@ pub async fn watch_node(
     metrics: Arc<Metrics>,
 ) {
     let mut down_since: Option<Instant> = None;
-    let mut was_healthy = false;
+    let mut was_healthy = *accepting.borrow();
     loop {
         let healthy = {
             let health = health.borrow_and_update();
@@ -52,7 +53,7 @@ pub async fn watch_node(
             }
             () = at(down_since.map(|since| since + grace)), if closing.borrow().is_none() => {
                 tracing::error!("no node for too long; miners are let go");
-                closing.send_replace(Some(Close::NoWork));
+                closing.send_if_modified(|why| why.is_none() && why.replace(Close::NoWork).is_none());
                 true
             }
         };
@@ -75,5 +76,20 @@ pub async fn sample(clock: Clock, metrics: Arc<Metrics>) {
     loop {
         interval.tick().await;
         metrics.sample(clock.moment());
+    }
+}
+
+/// Counts what becomes of changed policies. Runs until the policies end.
+pub async fn count_reloads(mut events: broadcast::Receiver<PolicyEvent>, metrics: Arc<Metrics>) {
+    loop {
+        let (kind, label) = match events.recv().await {
+            Ok(PolicyEvent::Applied { kind, .. }) => (kind, ReloadLabel::Applied),
+            Ok(PolicyEvent::Unchanged { kind, .. }) => (kind, ReloadLabel::Unchanged),
+            Ok(PolicyEvent::Rejected { kind, .. }) => (kind, ReloadLabel::Rejected),
+            Ok(PolicyEvent::RolledBack { kind, .. }) => (kind, ReloadLabel::RolledBack),
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        metrics.policy_reload(kind, label);
     }
 }

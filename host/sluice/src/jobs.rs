@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-pub use split::Splitter;
+pub use split::{Patience, Splitter};
 
 /// A job in the form each protocol sends it.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Board {
         if sent.is_none_or(|sent| is_newer(newest.job.id, sent)) {
             return Some(newest);
         }
-        let variant = self.publishable(work, line.payments.clone()?)?;
+        let variant = self.publishable(work, line.payments.clone()?, key.as_ref())?;
         line.variant = Some(Arc::clone(&variant));
         Some(variant)
     }
@@ -156,8 +156,14 @@ impl Board {
         inner.plan = plan;
     }
 
+    /// Other work: what the coinbases of the last paid does not fit it.
     fn set_work(&self, work: &Arc<Work>) {
-        self.lock().work = Some(Arc::clone(work));
+        let mut inner = self.lock();
+        inner.work = Some(Arc::clone(work));
+        for line in inner.lines.values_mut() {
+            line.payments = None;
+            line.variant = None;
+        }
     }
 
     /// Whose coinbases are wanted, in no order; those that nobody holds any more are forgotten.
@@ -174,7 +180,7 @@ impl Board {
     fn publish(&self, key: &Key, payments: Arc<[Payment]>) {
         let mut inner = self.lock();
         let Some(work) = inner.work.clone() else { return };
-        let Some(published) = self.publishable(work, Arc::clone(&payments)) else { return };
+        let Some(published) = self.publishable(work, Arc::clone(&payments), key.as_ref()) else { return };
         let line = inner.lines.entry(key.clone()).or_insert_with(Line::new);
         line.payments = Some(payments);
         line.variant = None;
@@ -196,15 +202,22 @@ impl Board {
         }
     }
 
-    fn publishable(&self, work: Arc<Work>, payments: Arc<[Payment]>) -> Option<Arc<Published>> {
+    fn publishable(
+        &self,
+        work: Arc<Work>,
+        payments: Arc<[Payment]>,
+        owner: Option<&AccountName>,
+    ) -> Option<Arc<Published>> {
         let now = self.clock.now();
         let id = JobId(self.next.fetch_add(1, Ordering::Relaxed));
         let height = work.template.height;
         // Unlike any nonce of an earlier run: the time is in it.
         let nonce = (now.wall.0 << 20) ^ u64::from(id.0);
-        match Job::new((id, nonce), work, payments, &self.config.mark, now) {
+        match Job::new((id, nonce), work, payments, &self.config.mark, now)
+            .map(|job| job.owned_by(owner.cloned()))
+        {
             Ok(job) => {
-                self.metrics.job_built(height);
+                self.metrics.job_built(height.saturating_sub(1));
                 let job = Arc::new(job);
                 let stratum_v1 = Arc::new(Announcement::new(Arc::clone(&job)));
                 Some(Arc::new(Published { job, stratum_v1, at: Instant::now() }))
@@ -249,8 +262,8 @@ pub async fn keep(
     mut requests: mpsc::Receiver<AccountName>,
     mut plans: watch::Receiver<u64>,
 ) {
-    let mut tip: Option<(bitcoin::BlockHash, TipNumber, Moment)> = None;
-    let mut refresh = tokio::time::interval(board.config.refresh);
+    let mut keeper = Keeper { board, splitter, tip: None, unanswered: false, plan_due: false };
+    let mut refresh = tokio::time::interval(keeper.board.config.refresh);
     refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     templates.mark_changed();
     loop {
@@ -264,31 +277,76 @@ pub async fn keep(
             Ok(()) = plans.changed() => Event::Plan,
             _ = refresh.tick() => Event::Refresh,
         };
+        if keeper.plan_due {
+            keeper.ask_plan().await;
+        }
         match event {
             Event::Template(template) => {
-                let place = next_tip(&mut tip, &template, board.clock.moment());
-                let work = Arc::new(Work::new(template, place, board.config.rollable));
-                splitter.note_template(&work.template);
-                board.set_work(&work);
-                publish_all(&board, &splitter, &work).await;
+                keeper.take(template);
+                keeper.publish_all(&templates).await;
                 refresh.reset();
             }
             Event::Plan => {
-                if let Some(plan) = splitter.plan().await {
-                    board.set_plan(plan);
-                }
-                if let Some(work) = board.work() {
-                    publish_all(&board, &splitter, &work).await;
-                }
+                keeper.ask_plan().await;
+                keeper.publish_all(&templates).await;
             }
-            Event::Account(account) => {
-                if let (Some(work), true) = (board.work(), board.plan().per_finder) {
-                    publish_one(&board, &splitter, &work, &Some(account)).await;
-                }
-            }
-            Event::Refresh => board.refresh(),
+            Event::Account(account) => keeper.publish(&Some(account)).await,
+            // What the policy did not answer in time is asked again, now without a hurry to lose.
+            Event::Refresh if keeper.unanswered => keeper.publish_all(&templates).await,
+            Event::Refresh => keeper.board.refresh(),
             Event::Stop => break,
         }
+    }
+}
+
+/// The board's task, between two events.
+struct Keeper {
+    board: Arc<Board>,
+    splitter: Splitter,
+    tip: Option<(bitcoin::BlockHash, TipNumber, Moment)>,
+    /// The payout policy did not answer for the present work; the last split stands.
+    unanswered: bool,
+    /// It has not said how it wants to be asked.
+    plan_due: bool,
+}
+
+impl Keeper {
+    fn take(&mut self, template: Arc<Template>) {
+        let place = next_tip(&mut self.tip, &template, self.board.clock.moment());
+        let work = Arc::new(Work::new(template, place, self.board.config.rollable));
+        self.splitter.note_template(&work.template);
+        self.board.set_work(&work);
+        self.unanswered = false;
+    }
+
+    async fn ask_plan(&mut self) {
+        match self.splitter.plan().await {
+            Some(plan) => {
+                self.board.set_plan(plan);
+                self.plan_due = false;
+            }
+            None => self.plan_due = true,
+        }
+    }
+
+    /// Work for everybody. Left when a newer template is there.
+    async fn publish_all(&mut self, templates: &watch::Receiver<Option<Arc<Template>>>) {
+        self.unanswered = false;
+        for key in self.board.wanted() {
+            self.publish(&key).await;
+            if templates.has_changed().unwrap_or(false) {
+                break;
+            }
+        }
+    }
+
+    async fn publish(&mut self, key: &Key) {
+        let plan = self.board.plan();
+        let Some(work) = self.board.work().filter(|_| key.is_some() == plan.per_finder) else { return };
+        let patience = if self.unanswered { Patience::None } else { Patience::Short };
+        let (payments, answered) = self.splitter.payments(&work, key.as_ref(), plan.window, patience).await;
+        self.unanswered |= !answered;
+        self.board.publish(key, payments);
     }
 }
 
@@ -305,17 +363,6 @@ fn next_tip(
             (number, now)
         }
     }
-}
-
-async fn publish_all(board: &Board, splitter: &Splitter, work: &Arc<Work>) {
-    for key in board.wanted() {
-        publish_one(board, splitter, work, &key).await;
-    }
-}
-
-async fn publish_one(board: &Board, splitter: &Splitter, work: &Arc<Work>, key: &Key) {
-    let payments = splitter.payments(work, key.as_ref(), board.plan().window).await;
-    board.publish(key, payments);
 }
 
 #[cfg(test)]

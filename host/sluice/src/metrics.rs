@@ -45,8 +45,8 @@ pub struct Metrics {
     blocks: Family<ByTwo, Counter>,
     jobs_built: Counter,
     tip_height: Gauge,
-    commit_seconds: Histogram,
-    batch_shares: Histogram,
+    ledger_healthy: Gauge,
+    rounds_held: Gauge,
     policy_calls: Family<ByKind, Counter>,
     policy_traps: Family<ByKind, Counter>,
     policy_reloads: Family<ByReload, Counter>,
@@ -89,18 +89,8 @@ impl Metrics {
             blocks: added(r, "blocks", "Blocks: found, then accepted or rejected by the nodes"),
             jobs_built: added(r, "jobs_built", "Jobs made from templates"),
             tip_height: added(r, "tip_height", "Height of the chain's tip"),
-            commit_seconds: put(
-                r,
-                "ledger_commit_seconds",
-                "Time of one ledger commit",
-                histogram_of_commits(),
-            ),
-            batch_shares: put(
-                r,
-                "ledger_batch_shares",
-                "Shares in one ledger commit",
-                histogram_of_batches(),
-            ),
+            ledger_healthy: added(r, "ledger_healthy", "1 while the ledger can write, else 0"),
+            rounds_held: added(r, "rounds_held", "Accepted blocks whose round is not settled"),
             policy_calls: added(r, "policy_calls", "Calls of a policy"),
             policy_traps: added(r, "policy_traps", "Calls of a policy that were stopped"),
             policy_reloads: added(r, "policy_reloads", "Reloads of a policy, by outcome"),
@@ -201,9 +191,17 @@ impl Metrics {
         self.of(protocol).bytes_sent.inc_by(bytes);
     }
 
-    pub fn ledger_commit(&self, took: Duration, shares: u32) {
-        self.commit_seconds.observe(took.as_secs_f64());
-        self.batch_shares.observe(f64::from(shares));
+    pub fn ledger_healthy(&self, healthy: bool) {
+        self.ledger_healthy.set(i64::from(healthy));
+    }
+
+    pub fn rounds_held(&self, count: usize) {
+        self.rounds_held.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// One round less is held.
+    pub fn round_settled(&self) {
+        self.rounds_held.dec();
     }
 
     /// Takes over totals that the policy host counts itself; they only grow.
@@ -295,16 +293,6 @@ fn of<M: Clone, C: MetricConstructor<M>>(family: &Family<ByProtocol, M, C>, prot
 /// 0.1 ms to 3.3 s.
 fn histogram_of_fanouts() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 2.0, 16))
-}
-
-/// 50 us to 1.6 s.
-fn histogram_of_commits() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_05, 2.0, 16))
-}
-
-/// 1 to 16384 shares.
-fn histogram_of_batches() -> Histogram {
-    Histogram::new(exponential_buckets(1.0, 2.0, 15))
 }
 
 #[cfg(test)]

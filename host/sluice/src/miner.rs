@@ -109,7 +109,7 @@ impl Shared {
                         self.generation.fetch_add(1, Ordering::Release);
                     }
                     Err(error) => {
-                        tracing::warn!(error = %format!("{error:#}"), "the demo's miner got a job it cannot read")
+                        tracing::warn!(error = %format!("{error:#}"), "the demo's miner got a job it cannot read");
                     }
                 },
                 _ => {}

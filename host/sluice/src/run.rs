@@ -55,23 +55,25 @@ async fn follow_settings(file: &Path, mut config: Config, policies: &Policies) {
                 continue;
             }
         };
+        let mut rest = changed.clone();
         for kind in PolicyKind::ALL {
-            let settings = &changed.policy.of(kind).settings;
-            if *settings != config.policy.of(kind).settings {
-                match policies.reconfigure(kind, settings.clone()).await {
+            let (new, old) = (&changed.policy.of(kind).settings, &config.policy.of(kind).settings);
+            if new != old {
+                match policies.reconfigure(kind, new.clone()).await {
                     ReloadOutcome::Rejected { why } => {
-                        tracing::error!(%kind, why, "changed settings refused")
+                        tracing::error!(%kind, why, "changed settings refused");
                     }
                     outcome => tracing::info!(%kind, ?outcome, "changed settings"),
                 }
             }
+            rest.policy.of_mut(kind).settings.clone_from(old);
         }
-        let mut rest = changed.clone();
-        rest.policy = config.policy.clone();
         if rest != config {
             tracing::warn!("the configuration changed beyond policy settings; that takes a restart");
         }
-        config.policy = changed.policy;
+        for kind in PolicyKind::ALL {
+            config.policy.of_mut(kind).settings.clone_from(&changed.policy.of(kind).settings);
+        }
     }
 }
 

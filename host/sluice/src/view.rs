@@ -49,7 +49,7 @@ impl View {
     }
 }
 
-fn failed(error: LedgerError) -> ViewError {
+fn failed(error: &LedgerError) -> ViewError {
     ViewError(format!("the ledger does not answer: {error}"))
 }
 
@@ -86,6 +86,9 @@ impl PoolView for View {
         if self.newest.borrow().is_none() && self.templates.borrow().is_none() {
             return Err("there is no job yet".to_owned());
         }
+        if self.ledger_health.has_changed().is_err() {
+            return Err("the ledger has stopped; restart the pool".to_owned());
+        }
         match &*self.ledger_health.borrow() {
             LedgerHealth::Healthy => Ok(()),
             LedgerHealth::Failing { error, .. } => Err(format!("the ledger cannot write: {error}")),
@@ -98,7 +101,7 @@ impl PoolView for View {
 
     fn workers(&self, limit: usize) -> Answer<'_, Vec<WorkerInfo>> {
         Box::pin(async move {
-            let rows = self.ledger.workers(clock::wall(), limit).await.map_err(failed)?;
+            let rows = self.ledger.workers(clock::wall(), limit).await.map_err(|error| failed(&error))?;
             let info = rows.into_iter().map(|row| WorkerInfo {
                 account: row.account,
                 worker: row.worker,
@@ -114,7 +117,7 @@ impl PoolView for View {
 
     fn blocks(&self, limit: usize) -> Answer<'_, Vec<BlockInfo>> {
         Box::pin(async move {
-            let rows = self.ledger.blocks(limit).await.map_err(failed)?;
+            let rows = self.ledger.blocks(limit).await.map_err(|error| failed(&error))?;
             let info = rows.into_iter().map(|row| BlockInfo {
                 height: row.height,
                 hash: row.hash.to_string(),
@@ -133,7 +136,7 @@ impl PoolView for View {
 
     fn credits(&self, limit: usize) -> Answer<'_, Vec<CreditInfo>> {
         Box::pin(async move {
-            let rows = self.ledger.credits(limit).await.map_err(failed)?;
+            let rows = self.ledger.credits(limit).await.map_err(|error| failed(&error))?;
             let info = rows.into_iter().map(|row| CreditInfo {
                 block: row.block.to_string(),
                 height: row.height,
@@ -148,6 +151,7 @@ impl PoolView for View {
     }
 
     fn before_scrape(&self, metrics: &Metrics) {
+        metrics.ledger_healthy(matches!(*self.ledger_health.borrow(), LedgerHealth::Healthy));
         for status in self.policies.status() {
             metrics.policy_totals(status.kind, status.figures.calls, status.figures.traps);
         }

@@ -1,5 +1,7 @@
 //! What the fuzz targets do, as plain functions: libFuzzer drives them at length on nightly, the smoke test of
 //! sluice-tests for seconds on stable. A property that does not hold is a panic.
+//!
+//! At length: `cargo +nightly fuzz run --fuzz-dir tests/fuzz sv1_connection` (cargo-fuzz), seeds are in `corpus`.
 
 pub mod config;
 pub mod sv1_connection;

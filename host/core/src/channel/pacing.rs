@@ -101,8 +101,8 @@ impl Pacing {
 
     /// The question to ask, if its time has come.
     pub fn review(&mut self, current: Difficulty, now: Now) -> Option<Review> {
-        let enough = self.accepted >= self.review_after_shares
-            && now.moment.since(self.decided) >= SHORTEST_REVIEW;
+        let enough =
+            self.accepted >= self.review_after_shares && now.moment.since(self.decided) >= SHORTEST_REVIEW;
         let due = enough || self.due_at().is_some_and(|at| at <= now.moment);
         if self.asked || !due {
             return None;

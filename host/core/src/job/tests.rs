@@ -97,7 +97,7 @@ fn the_genesis_coinbase_hashes_in_parts() {
     }
 }
 
-fn template(transactions: Vec<Transaction>) -> Template {
+fn template(transactions: &[Transaction]) -> Template {
     let transactions: Vec<TemplateTransaction> = transactions
         .iter()
         .map(|t| TemplateTransaction { data: serialize(t), txid: t.compute_txid(), wtxid: t.compute_wtxid() })
@@ -123,7 +123,7 @@ fn template(transactions: Vec<Transaction>) -> Template {
     }
 }
 
-fn job(transactions: Vec<Transaction>, nonce: u64) -> Job {
+fn job(transactions: &[Transaction], nonce: u64) -> Job {
     let work = Work::new(Arc::new(template(transactions)), (TipNumber(1), Moment(0)), VersionMask::BIP320);
     let address = parse_address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Network::Regtest).unwrap();
     let payment = Payment { account: String::new(), address, amount: Amount::from_sat(2_500_000_000) };
@@ -150,19 +150,19 @@ fn solution(extranonce: &[u8]) -> Solution<'_> {
 #[test]
 fn two_jobs_of_a_template_differ_in_their_coinbase() {
     // V1-52
-    assert_ne!(job(vec![], 1).header(solution(&[0; 12])), job(vec![], 2).header(solution(&[0; 12])));
+    assert_ne!(job(&[], 1).header(solution(&[0; 12])), job(&[], 2).header(solution(&[0; 12])));
 }
 
 #[test]
 fn the_rollable_bits_are_cleared_in_the_job() {
     // V1-75
-    assert_eq!(job(vec![], 1).work.version, 0x2000_0000);
+    assert_eq!(job(&[], 1).work.version, 0x2000_0000);
 }
 
 proptest! {
     #[test]
     fn a_block_is_consistent(count in 0usize..12, extranonce in prop::collection::vec(any::<u8>(), 12)) {
-        let job = job(some_transactions(count), 3);
+        let job = job(&some_transactions(count), 3);
         let header = job.header(solution(&extranonce));
         let found = job.block(&header, &extranonce);
         let block: Block = deserialize(&found.block).unwrap();

@@ -210,7 +210,8 @@ async fn workers_are_counted_and_the_counts_outlive_a_restart() {
     let rows = ledger.workers(now, 10).await.expect("workers");
     let named: Vec<_> = rows.iter().map(|row| (row.worker.as_str(), row.shares, row.work)).collect();
     assert_eq!(named, [("fast", 10, 60.0), ("slow", 2, 94.0)], "the fastest first");
-    assert_eq!(rows[0].hashrate, Hashrate(60.0 * 4_294_967_296.0 / 600.0));
+    // Over the time since the minute in which it began: second 9,660.
+    assert_eq!(rows[0].hashrate, Hashrate(60.0 * 4_294_967_296.0 / 340.0));
     assert_eq!(rows[1].last_share_at, Timestamp(9_800_000));
     assert_eq!(rows[1].protocol, Protocol::StratumV1);
     assert_eq!(ledger.workers(now, 1).await.expect("workers").len(), 1);

@@ -193,6 +193,14 @@ impl Policies {
             PolicyKind::Payout => &self.payout,
         }
     }
+
+    pub const fn of_mut(&mut self, kind: PolicyKind) -> &mut Policy {
+        match kind {
+            PolicyKind::Auth => &mut self.auth,
+            PolicyKind::Vardiff => &mut self.vardiff,
+            PolicyKind::Payout => &mut self.payout,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq)]

@@ -1,6 +1,8 @@
 //! What the next block's coinbase pays: the payout policy's answer, divided to the satoshi and fitted into the room.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bitcoin::{Address, Amount};
 use sluice_core::coinbase::{self, Payment, PoolMark, parse_address};
@@ -23,9 +25,23 @@ pub struct Splitter {
     /// Budget of the serialised coinbase, in bytes (V1-92).
     pub room: usize,
     pub mark: PoolMark,
-    /// The last answer that could be used; it stands while the policy gives none.
-    pub last: Mutex<Option<Vec<Entitlement>>>,
+    /// The last answers that could be used, by finder; they stand while the policy gives none.
+    pub last: Mutex<HashMap<String, Vec<Entitlement>>>,
 }
+
+/// How long miners may wait for the policy's word on what their next block pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It did not answer a moment ago: do not ask.
+    None,
+    /// [`PREVIEW_LIMIT`].
+    Short,
+}
+
+/// A new block must reach the miners, whatever the payout policy does.
+const PREVIEW_LIMIT: Duration = Duration::from_millis(50);
+/// Answers remembered; beyond it they are forgotten together.
+const LAST_LIMIT: usize = 200_000;
 
 impl Splitter {
     /// The ledger needs to know what shares were worked on.
@@ -51,28 +67,37 @@ impl Splitter {
         }
     }
 
-    /// What a coinbase pays. Never fails: without a usable answer the last split stands, and without any the pool's
-    /// own address keeps the reward and the ledger owes it.
+    /// What a coinbase pays, and whether the policy said so. Never fails: without a usable answer in time the last split
+    /// stands, and without any the pool's own address keeps the reward and the ledger owes it.
     pub async fn payments(
         &self,
         work: &Work,
         finder: Option<&AccountName>,
         window: Window,
-    ) -> Arc<[Payment]> {
+        patience: Patience,
+    ) -> (Arc<[Payment]>, bool) {
         let template = &work.template;
-        let credits = match self.ask(template, finder, window).await {
-            Ok(credits) => credits,
-            Err(error) => {
-                tracing::error!(%error, height = template.height, "payout preview failed; the last split stands");
-                self.fall_back(template.coinbase_value, finder)
+        let asked = match patience {
+            Patience::None => Err(PolicyFailure::Unavailable("it did not answer in time".to_owned())),
+            Patience::Short => {
+                tokio::time::timeout(PREVIEW_LIMIT, self.ask(template, finder, window)).await.unwrap_or_else(
+                    |_| Err(PolicyFailure::Unavailable(format!("no answer within {PREVIEW_LIMIT:?}"))),
+                )
             }
         };
+        let answered = asked.is_ok();
+        let credits = asked.unwrap_or_else(|error| {
+            if patience != Patience::None {
+                tracing::error!(%error, height = template.height, "payout preview failed; the last split stands");
+            }
+            self.fall_back(template.coinbase_value, finder)
+        });
         let address_of = |account: &str| {
             let text = self.ledger.address_of(account)?;
             parse_address(&text, template.network).ok()
         };
         let room = (self.room, coinbase::overhead(&self.mark));
-        coinbase::payments(&credits, &address_of, &self.pool, room).into()
+        (coinbase::payments(&credits, &address_of, &self.pool, room).into(), answered)
     }
 
     async fn ask(
@@ -100,8 +125,12 @@ impl Splitter {
         };
         let settled = self.policies.settle(round).await?;
         let credits = self.divide(template.coinbase_value, &settled.entitlements);
-        if credits.is_ok() && finder.is_none() {
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(settled.entitlements);
+        if credits.is_ok() {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.len() >= LAST_LIMIT {
+                last.clear();
+            }
+            last.insert(finder.map(ToString::to_string).unwrap_or_default(), settled.entitlements);
         }
         credits
     }
@@ -112,8 +141,8 @@ impl Splitter {
     }
 
     fn fall_back(&self, reward: Amount, finder: Option<&AccountName>) -> Vec<Credit> {
-        let last =
-            self.last.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| finder.is_none());
+        let finder = finder.map(AccountName::as_str).unwrap_or_default();
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).get(finder).cloned();
         last.and_then(|entitlements| self.divide(reward, &entitlements).ok()).unwrap_or_else(|| {
             let house = Entitlement {
                 account: String::new(),

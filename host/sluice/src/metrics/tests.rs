@@ -36,7 +36,8 @@ fn busy() -> Metrics {
         ReloadLabel::ALL.iter().for_each(|outcome| metrics.policy_reload(kind, *outcome));
     }
     metrics.job_built(840_000);
-    metrics.ledger_commit(Duration::from_micros(700), 12);
+    metrics.ledger_healthy(true);
+    metrics.rounds_held(1);
     metrics.node_health(0, true);
     metrics.sample(Moment(0));
     metrics

@@ -58,9 +58,9 @@ pub struct Connection<S: Session, T> {
     stream: T,
     pick: Pick<S::Work>,
     pending: Pending,
-    /// A question that holds up the input: a login or an opening.
+    /// A login, which holds up the input.
     asked: Asked,
-    /// A question that does not.
+    /// An opening or a review, which does not.
     review: Asked,
     posting: Option<Posting>,
     /// The newest job the session was offered; a fresh one is newer.
@@ -211,11 +211,11 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
             if let Some(why) = closed {
                 return Some(why);
             }
-            self.subscribe().await;
+            let subscribed = self.subscribe().await;
             if !self.pending.has_output() {
                 self.session.transmit(self.shared.clock.now(), &mut self.pending.output);
             }
-            if idle && !self.can_feed() {
+            if idle && !subscribed && !self.can_feed() {
                 return None;
             }
         }
@@ -275,11 +275,13 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 }
                 Effect::Reserve { resume } => self.reserve(resume),
                 Effect::Authorize(login) => {
-                    self.asked = Some(Box::pin(authorize(Arc::clone(&self.shared), self.protocol, *login)))
+                    self.asked = Some(Box::pin(authorize(Arc::clone(&self.shared), self.protocol, *login)));
                 }
+                // Beside a login, which may follow at once; no review is asked before the channel is open.
                 Effect::Open(opening) => {
                     let policies = self.shared.policies.clone();
-                    self.asked = Some(Box::pin(async move { Answer::Opened(policies.open(*opening).await) }));
+                    self.review =
+                        Some(Box::pin(async move { Answer::Opened(policies.open(*opening).await) }));
                 }
                 Effect::Review(review) => {
                     let policies = self.shared.policies.clone();
@@ -314,24 +316,27 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         if let Some(published) = self.shared.board.fresh(&account, self.offered) {
             self.offered = Some(published.job.id);
             self.session.offer(self.shared.clock.now(), (self.pick)(&published));
+            self.shared.metrics.jobs_sent(self.protocol, 1);
         }
     }
 
-    /// Goes to the board once the session is ready for work.
-    async fn subscribe(&mut self) {
+    /// Goes to the board once the session is ready for work. Returns whether it did: an offer may have effects.
+    async fn subscribe(&mut self) -> bool {
         if self.posting.is_some() {
-            return;
+            return false;
         }
-        let Some(account) = self.session.wants_work().cloned() else { return };
+        let Some(account) = self.session.wants_work().cloned() else { return false };
         let mut posting = self.shared.board.subscribe(&account).await;
         self.offer(&mut posting);
         self.posting = Some(posting);
+        true
     }
 
     fn offer(&mut self, posting: &mut Posting) -> Option<Arc<Published>> {
         let published = posting.borrow_and_update().clone()?;
         self.offered = Some(published.job.id);
         self.session.offer(self.shared.clock.now(), (self.pick)(&published));
+        self.shared.metrics.jobs_sent(self.protocol, 1);
         Some(published)
     }
 
@@ -350,7 +355,11 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
             answer = answered(asked), if asked.is_some() => Event::Answer(answer),
             changed = changed(posting), if posting.is_some() => if changed { Event::Work } else { Event::NewPlan },
             moved = poll_fn(|context| pending.poll_move(context, stream, session, || clock.now())) => Event::Moved(moved),
-            _ = committed.changed(), if waits_for_commit => Event::Committed,
+            changed = committed.changed(), if waits_for_commit => match changed {
+                Ok(()) => Event::Committed,
+                // The log has ended: nothing can be acknowledged any more.
+                Err(_) => Event::Closing(Close::Shutdown),
+            },
             answer = answered(review), if review.is_some() => Event::Reviewed(answer),
             () = alarm.rings(clock) => Event::Timeout,
             why = close_wanted(closing) => Event::Closing(why),
@@ -381,7 +390,6 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 if let Some(mut posting) = self.posting.take() {
                     if let Some(published) = self.offer(&mut posting) {
                         self.shared.metrics.fanout(self.protocol, published.at.elapsed());
-                        self.shared.metrics.jobs_sent(self.protocol, 1);
                     }
                     self.posting = Some(posting);
                 }

@@ -14,6 +14,7 @@ use sluice_stratum_v1 as v1;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::config::ProxyProtocol;
 use crate::metrics::Refused;
@@ -24,6 +25,10 @@ use super::tls::Certificate;
 
 /// For a PROXY header and for a TLS handshake.
 const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that may be in there at the same time; one more is refused.
+const PREAMBLES_LIMIT: usize = 1024;
+/// How often an unfinished PROXY header is looked at again.
+const PROXY_PAUSE: Duration = Duration::from_millis(50);
 /// The longest PROXY header that is understood, in bytes: v1 has 107, v2 with its extensions seldom more than 300.
 const PROXY_HEADER_LIMIT: usize = 2048;
 /// Pause after the system could not give a socket (too many files).
@@ -41,6 +46,8 @@ pub struct Listener {
     session: Arc<v1::SessionConfig>,
     proxy: ProxyProtocol,
     certificate: Option<Arc<Certificate>>,
+    /// Places for connections that are not through their PROXY header or TLS handshake.
+    preambles: Semaphore,
 }
 
 /// What all listeners of a protocol share.
@@ -65,7 +72,7 @@ impl Listener {
                 "failed to listen on {address}; is another program there? choose another address or port 0"
             )
         })?;
-        Ok(Self { socket, session, proxy, certificate })
+        Ok(Self { socket, session, proxy, certificate, preambles: Semaphore::new(PREAMBLES_LIMIT) })
     }
 
     /// # Errors
@@ -100,10 +107,10 @@ impl Listener {
         if let Err(error) = thread {
             return tracing::error!(%error, listener = listener.name(), "no thread to accept with");
         }
+        // Wakes the thread, however this task ends.
+        let _stop = Stop(Arc::clone(&listener));
         // While there is no work newcomers are refused one by one (V1-80); only the end of the pool ends this.
         let _ = closing.wait_for(|why| *why == Some(Close::Shutdown)).await;
-        // Wakes the thread.
-        let _ = listener.socket.shutdown(std::net::Shutdown::Both);
     }
 
     fn accept(self: Arc<Self>, entrance: &Entrance, runtime: &tokio::runtime::Handle) {
@@ -128,7 +135,8 @@ impl Listener {
     async fn admit(self: Arc<Self>, entrance: Entrance, stream: std::net::TcpStream, peer: SocketAddr) {
         if let Err(cause) = self.try_admit(&entrance, stream, peer).await {
             entrance.shared.metrics.connection_refused(Protocol::StratumV1, cause);
-            tracing::debug!(peer.addr = %peer, listener = self.name(), cause = cause.label(), "connection refused");
+            let protocol = Protocol::StratumV1;
+            tracing::debug!(peer.addr = %peer, %protocol, listener = self.name(), cause = cause.label(), "connection refused");
         }
     }
 
@@ -148,6 +156,7 @@ impl Listener {
         let address = match self.proxy {
             ProxyProtocol::Off => peer.ip(),
             wanted => {
+                let _place = self.preambles.try_acquire().map_err(|_| Refused::Full)?;
                 let header = read_proxy_header(&mut stream, wanted, peer.ip());
                 Box::pin(timely(header, Refused::ProxyHeader)).await?
             }
@@ -156,6 +165,7 @@ impl Listener {
         match &self.certificate {
             None => self.begin(entrance, stream, address, pass),
             Some(certificate) => {
+                let _place = self.preambles.try_acquire().map_err(|_| Refused::Full)?;
                 let handshake = certificate.acceptor().accept(stream);
                 let stream = Box::pin(timely(handshake, Refused::Tls)).await?;
                 self.begin(entrance, stream, address, pass);
@@ -181,6 +191,16 @@ impl Listener {
         tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, "connected");
         let connection = Box::new(Connection::new(shared, (protocol, id), session, stream, pick));
         tokio::spawn(see_through(connection, pass));
+    }
+}
+
+/// Ends the accepting thread when dropped.
+struct Stop(Arc<Listener>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.socket.shutdown(std::net::Shutdown::Both);
     }
 }
 
@@ -241,7 +261,7 @@ async fn read_proxy_header(
         }
         if count == seen {
             // peek() is ready as long as anything is there: wait until there is more.
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(PROXY_PAUSE).await;
         }
         seen = count;
     }

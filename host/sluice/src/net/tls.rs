@@ -52,7 +52,7 @@ impl Certificate {
                 }
                 // The key may follow in a moment; looked at again with the next change or tick.
                 Err(error) => {
-                    tracing::warn!(error = %format!("{error:#}"), "certificate not read; the old one stays")
+                    tracing::warn!(error = %format!("{error:#}"), "certificate not read; the old one stays");
                 }
             }
         }

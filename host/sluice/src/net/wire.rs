@@ -24,6 +24,8 @@ pub(super) struct Pending {
     /// To be written. What a session hands over in one go.
     pub(super) output: Vec<u8>,
     pub(super) written: usize,
+    /// All is written, and the stream (TLS) may still hold some of it back.
+    flushing: bool,
 }
 
 /// What the socket did.
@@ -36,7 +38,7 @@ pub(super) enum Moved {
 
 impl Pending {
     pub(super) fn has_output(&self) -> bool {
-        self.written < self.output.len()
+        self.flushing || self.written < self.output.len()
     }
 
     /// Hands on what was read earlier.
@@ -77,6 +79,11 @@ impl Pending {
         context: &mut Context<'_>,
         stream: &mut T,
     ) -> Poll<io::Result<Moved>> {
+        if self.flushing {
+            ready!(Pin::new(stream).poll_flush(context))?;
+            self.flushing = false;
+            return Poll::Ready(Ok(Moved::Wrote(0)));
+        }
         let count = ready!(Pin::new(&mut *stream).poll_write(context, &self.output[self.written..]))?;
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -85,10 +92,8 @@ impl Pending {
         if self.written == self.output.len() {
             self.output = Vec::new();
             self.written = 0;
-            // TLS keeps bytes back until it is flushed; for TCP this is free.
-            if let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(context) {
-                return Poll::Ready(Err(error));
-            }
+            // For TCP this is free.
+            self.flushing = Pin::new(stream).poll_flush(context)?.is_pending();
         }
         Poll::Ready(Ok(Moved::Wrote(count)))
     }

@@ -8,6 +8,7 @@ mod damage;
 mod demo;
 mod files;
 mod nodes;
+mod pipelined;
 mod regtest;
 mod reload;
 mod shipped;

@@ -167,10 +167,14 @@ fn the_policy_is_asked_by_the_clock_and_by_shares() {
     assert_eq!((pool.reviews[0].accepted, pool.reviews[0].elapsed), (0, Duration::from_secs(60)));
 
     let (mut pool, mut miner) = Pool::ready();
-    for _ in 0..1000 {
+    for _ in 0..999 {
         let line = share(&mut miner, EASY);
         pool.say(&line);
     }
+    assert_eq!(pool.reviews.len(), 0, "never twice within a second, however fast the shares come");
+    pool.pass(Duration::from_secs(1));
+    let line = share(&mut miner, EASY);
+    pool.say(&line);
     assert_eq!(pool.recorded.len(), 1000);
     assert_eq!(pool.reviews.len(), 1);
     assert_eq!(pool.reviews[0].accepted, 1000);

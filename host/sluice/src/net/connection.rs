@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use sluice_core::extranonce::{Extranonces, ResumeToken};
@@ -213,12 +214,26 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
             }
             let subscribed = self.subscribe().await;
             if !self.pending.has_output() {
-                self.session.transmit(self.shared.clock.now(), &mut self.pending.output);
+                self.session.transmit(now, &mut self.pending.output);
+                if self.write_now().await.is_err() {
+                    return Some(Close::Io);
+                }
             }
             if idle && !subscribed && !self.can_feed() {
                 return None;
             }
         }
+    }
+
+    /// Writes what the socket takes without waiting, which is nearly always all.
+    async fn write_now(&mut self) -> io::Result<()> {
+        if !self.pending.has_output() {
+            return Ok(());
+        }
+        let Self { pending, stream, .. } = self;
+        let count = poll_fn(|context| Poll::Ready(pending.write_some(context, stream))).await?;
+        self.shared.metrics.sent(self.protocol, u64::try_from(count).unwrap_or(0));
+        Ok(())
     }
 
     fn can_feed(&self) -> bool {

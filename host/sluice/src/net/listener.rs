@@ -11,7 +11,7 @@ use ppp::{HeaderResult, PartialResult};
 use sluice_core::ids::{ConnectionId, Protocol};
 use sluice_core::session::{Close, Session};
 use sluice_stratum_v1 as v1;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -114,14 +114,21 @@ impl Listener {
     }
 
     fn accept(self: Arc<Self>, entrance: &Entrance, runtime: &tokio::runtime::Handle) {
+        let _context = runtime.enter();
+        let is_plain = self.proxy == ProxyProtocol::Off && self.certificate.is_none();
         loop {
             match self.socket.accept() {
                 Ok((socket, peer)) => {
                     let (Some(peer), Ok(())) = (peer.as_socket(), socket.set_nonblocking(true)) else {
                         continue;
                     };
-                    let (listener, entrance) = (Arc::clone(&self), entrance.clone());
-                    runtime.spawn(listener.admit(entrance, socket.into(), peer));
+                    if is_plain {
+                        let begun = self.try_begin(entrance, socket.into(), peer.ip());
+                        self.note_refused(entrance, peer, begun);
+                    } else {
+                        let (listener, entrance) = (Arc::clone(&self), entrance.clone());
+                        runtime.spawn(listener.admit(entrance, socket.into(), peer));
+                    }
                 }
                 Err(_) if *entrance.shared.closing.borrow() == Some(Close::Shutdown) => return,
                 Err(error) => {
@@ -132,12 +139,19 @@ impl Listener {
         }
     }
 
-    async fn admit(self: Arc<Self>, entrance: Entrance, stream: std::net::TcpStream, peer: SocketAddr) {
-        if let Err(cause) = self.try_admit(&entrance, stream, peer).await {
-            entrance.shared.metrics.connection_refused(Protocol::StratumV1, cause);
+    fn note_refused(&self, entrance: &Entrance, peer: SocketAddr, begun: Result<(), Refused>) {
+        if let Err(cause) = begun {
             let protocol = Protocol::StratumV1;
-            tracing::debug!(peer.addr = %peer, %protocol, listener = self.name(), cause = cause.label(), "connection refused");
+            entrance.shared.metrics.connection_refused(protocol, cause);
+            let cause = cause.label();
+            tracing::debug!(peer.addr = %peer, %protocol, listener = self.name(), cause, "connection refused");
         }
+    }
+
+    /// A connection that says first who it is, or that it is really TLS.
+    async fn admit(self: Arc<Self>, entrance: Entrance, stream: std::net::TcpStream, peer: SocketAddr) {
+        let begun = self.try_admit(&entrance, stream, peer).await;
+        self.note_refused(&entrance, peer, begun);
     }
 
     async fn try_admit(
@@ -146,31 +160,39 @@ impl Listener {
         stream: std::net::TcpStream,
         peer: SocketAddr,
     ) -> Result<(), Refused> {
-        if entrance.shared.closing.borrow().is_some() || !*entrance.shared.accepting.borrow() {
-            return Err(Refused::NoWork);
-        }
-        // A socket that was reset already fails later, when it is read.
-        let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
+        check_open(entrance)?;
         let mut stream = TcpStream::from_std(stream).map_err(|_| Refused::Full)?;
+        let place = self.preambles.try_acquire().map_err(|_| Refused::Full)?;
         let address = match self.proxy {
             ProxyProtocol::Off => peer.ip(),
             wanted => {
-                let _place = self.preambles.try_acquire().map_err(|_| Refused::Full)?;
                 let header = read_proxy_header(&mut stream, wanted, peer.ip());
-                Box::pin(timely(header, Refused::ProxyHeader)).await?
+                timely(header, Refused::ProxyHeader).await?
             }
         };
         let pass = entrance.gate.enter(address, entrance.shared.clock.moment())?;
         match &self.certificate {
             None => self.begin(entrance, stream, address, pass),
             Some(certificate) => {
-                let _place = self.preambles.try_acquire().map_err(|_| Refused::Full)?;
                 let handshake = certificate.acceptor().accept(stream);
                 let stream = Box::pin(timely(handshake, Refused::Tls)).await?;
                 self.begin(entrance, stream, address, pass);
             }
         }
+        drop(place);
+        Ok(())
+    }
+
+    fn try_begin(
+        &self,
+        entrance: &Entrance,
+        stream: std::net::TcpStream,
+        address: IpAddr,
+    ) -> Result<(), Refused> {
+        check_open(entrance)?;
+        let pass = entrance.gate.enter(address, entrance.shared.clock.moment())?;
+        let stream = TcpStream::from_std(stream).map_err(|_| Refused::Full)?;
+        self.begin(entrance, stream, address, pass);
         Ok(())
     }
 
@@ -218,6 +240,12 @@ async fn see_through<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send>(
     }
 }
 
+/// Whether newcomers are let in at all (V1-80).
+fn check_open(entrance: &Entrance) -> Result<(), Refused> {
+    let open = entrance.shared.closing.borrow().is_none() && *entrance.shared.accepting.borrow();
+    if open { Ok(()) } else { Err(Refused::NoWork) }
+}
+
 /// With the time limit of the preamble.
 async fn timely<V, E>(work: impl Future<Output = Result<V, E>>, refused: Refused) -> Result<V, Refused> {
     match tokio::time::timeout(PREAMBLE_TIMEOUT, work).await {
@@ -231,6 +259,9 @@ fn bind(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
     // A restart must not wait for old connections to time out.
     socket.set_reuse_address(true)?;
+    // Accepted sockets inherit these (V1-3, V1-78).
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket)

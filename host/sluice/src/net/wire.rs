@@ -74,6 +74,19 @@ impl Pending {
         Poll::Pending
     }
 
+    /// Writes once, if the stream takes anything now. Returns how much.
+    pub(super) fn write_some<T: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut T,
+    ) -> io::Result<usize> {
+        match self.poll_write(context, stream) {
+            Poll::Ready(Ok(Moved::Wrote(count))) => Ok(count),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(0),
+        }
+    }
+
     fn poll_write<T: AsyncWrite + Unpin>(
         &mut self,
         context: &mut Context<'_>,

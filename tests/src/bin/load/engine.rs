@@ -15,7 +15,7 @@ use crate::lines::{self, SubmitLine};
 use crate::machine;
 
 /// Connections that are being opened at the same time.
-const OPENING_LIMIT: usize = 256;
+const OPENING_LIMIT: usize = 1024;
 /// Connections from one address: below the number of ports there are for it.
 const PER_SOURCE: usize = 20_000;
 /// Bytes read at once.

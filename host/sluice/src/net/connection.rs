@@ -30,6 +30,18 @@ use super::wire::{Moved, Pending};
 /// A peer that takes nothing for so long is gone (V1-3).
 const SLOW_READER: Duration = Duration::from_secs(30);
 
+/// Replies that wait for a policy's answer, to go out with what it brings.
+#[derive(Clone, Copy, Debug)]
+enum Hold {
+    Nothing,
+    Until(Moment),
+    /// The answer did not come in time: they do not wait any more.
+    Over,
+}
+
+/// A reply waits at most so long for company.
+const HOLD: Duration = Duration::from_millis(50);
+
 /// What every connection shares.
 pub struct Shared {
     pub clock: Clock,
@@ -71,6 +83,7 @@ pub struct Connection<S: Session, T> {
     tickets: VecDeque<(ShareSeq, u64)>,
     recorded: u64,
     stuck_since: Option<Moment>,
+    hold: Hold,
     closing: watch::Receiver<Option<Close>>,
     alarm: Alarm,
 }
@@ -142,6 +155,7 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
             tickets: VecDeque::new(),
             recorded: 0,
             stuck_since: None,
+            hold: Hold::Nothing,
             closing: shared.closing.clone(),
             alarm: Alarm::new(shared.clock),
             shared,
@@ -213,7 +227,7 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 return Some(why);
             }
             let subscribed = self.subscribe().await;
-            if !self.pending.has_output() {
+            if !self.pending.has_output() && !self.holds(now.moment) {
                 self.session.transmit(now, &mut self.pending.output);
                 if self.write_now().await.is_err() {
                     return Some(Close::Io);
@@ -223,6 +237,19 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 return None;
             }
         }
+    }
+
+    /// Whether replies wait for the answer of a policy that comes in a moment: subscribe, authorize and the first job of
+    /// a miner that does not wait between them go out together.
+    fn holds(&mut self, now: Moment) -> bool {
+        let expects = self.asked.is_some() || (self.review.is_some() && self.posting.is_none());
+        self.hold = match self.hold {
+            _ if !expects => Hold::Nothing,
+            Hold::Nothing => Hold::Until(now.after(HOLD)),
+            Hold::Until(end) if end <= now => Hold::Over,
+            unchanged => unchanged,
+        };
+        matches!(self.hold, Hold::Until(_))
     }
 
     /// Writes what the socket takes without waiting, which is nearly always all.
@@ -359,7 +386,9 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         if self.pending.has_output() && self.stuck_since.is_none() {
             self.stuck_since = Some(self.shared.clock.moment());
         }
-        let deadline = [self.session.deadline(), self.stuck_since.map(|since| since.after(SLOW_READER))];
+        let stuck = self.stuck_since.map(|since| since.after(SLOW_READER));
+        let held = if let Hold::Until(end) = self.hold { Some(end) } else { None };
+        let deadline = [self.session.deadline(), stuck, held];
         let deadline = deadline.into_iter().flatten().min();
         let clock = self.shared.clock;
         self.alarm.set(clock, deadline);

@@ -12,4 +12,5 @@ mod pipelined;
 mod regtest;
 mod reload;
 mod shipped;
+mod tls;
 mod transcripts;

@@ -387,7 +387,7 @@ fn spawn(
 }
 
 /// The address that stands behind `scheme` in `line`.
-fn address_after(line: &str, scheme: &str) -> Option<SocketAddr> {
+pub fn address_after(line: &str, scheme: &str) -> Option<SocketAddr> {
     let rest = &line[line.find(scheme)? + scheme.len()..];
     let end = rest.find(|c: char| c.is_whitespace() || "/\"',)".contains(c)).unwrap_or(rest.len());
     rest[..end].parse().ok().filter(|address: &SocketAddr| address.port() != 0)

@@ -59,7 +59,14 @@ impl Splitter {
 
     pub async fn plan(&self) -> Option<Plan> {
         match self.policies.plan().await {
-            Ok(plan) => Some(plan),
+            Ok(plan) => {
+                if plan.accrues {
+                    tracing::error!(
+                        "the payout policy wants to accrue, which this version does not do: it credits blocks only"
+                    );
+                }
+                Some(plan)
+            }
             Err(error) => {
                 tracing::error!(%error, "payout plan unknown");
                 None

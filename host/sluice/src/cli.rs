@@ -15,8 +15,6 @@ pub mod exit {
     pub const USAGE: u8 = 2;
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.";
-
 macro_rules! example {
     ($($line:literal),+) => {
         concat!("Example:\n", $("  ", $line, "\n",)+ "\n",
@@ -26,7 +24,7 @@ macro_rules! example {
 
 /// A Bitcoin mining pool whose policies are WebAssembly components, replaced while it runs.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "sluice", version, propagate_version = true, after_help = example!("sluice demo", "sluice run --config config/regtest.toml"))]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

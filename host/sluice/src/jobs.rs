@@ -36,7 +36,8 @@ pub struct Published {
 /// Work as one coinbase sees it; `None` until the first job is made.
 pub type Posting = watch::Receiver<Option<Arc<Published>>>;
 
-/// The most accounts with a coinbase of their own; beyond it an account waits until another's last miner leaves.
+/// Coinbases of accounts that are kept whether or not somebody mines to them; beyond it those that nobody holds are
+/// forgotten. Those that are held are no more than there are connections.
 const COINBASES_LIMIT: usize = 200_000;
 /// Accounts that wait for their first job. When it is full, the connection waits for a place.
 const REQUESTS_LIMIT: usize = 1024;
@@ -194,6 +195,7 @@ impl Board {
         let due: Vec<(Key, Arc<[Payment]>)> = inner
             .lines
             .iter()
+            .filter(|(key, line)| key.is_none() || line.posted.receiver_count() > 0)
             .filter_map(|(key, line)| Some((key.clone(), line.payments.clone()?)))
             .collect();
         drop(inner);

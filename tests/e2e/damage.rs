@@ -9,14 +9,16 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use sluice_tests::miner::{Miner, address};
 use sluice_tests::pool::{Pool, Setup};
-use sluice_tests::stress::{Load, Stress};
+use sluice_tests::stress::{Load, Protocols, Stress};
 use sluice_tests::{POLL, SOON, http, ledger};
 use tempfile::TempDir;
+
+const LOAD: Load = Load { connections: 4, accounts: 2, in_flight: 16, protocols: Protocols::Sv1 };
 
 #[tokio::test]
 async fn a_damaged_ledger_is_not_started_with() -> Result<()> {
     let mut pool = Pool::ready(Setup::without_blocks(2.4e-10)).await?;
-    let mut stress = Stress::start(pool.sv1, Load { connections: 4, accounts: 2, in_flight: 16 }).await?;
+    let mut stress = Stress::start(&pool, LOAD).await?;
     stress.acknowledged(2_000).await?;
     stress.finish().await?;
     ensure!(pool.stop().await?.success());

@@ -7,7 +7,7 @@ use bitcoin::hashes::{Hash, sha256};
 use serde_json::Value;
 use sluice_tests::plugins::{AUTH, Broken, SOLO, VARDIFF, shipped, variant};
 use sluice_tests::pool::{Pool, Setup};
-use sluice_tests::stress::{Load, Stress};
+use sluice_tests::stress::{Load, Protocols, Stress};
 use sluice_tests::{SOON, http, ledger};
 
 const REPLACEMENTS: usize = 50;
@@ -80,9 +80,19 @@ async fn replace_many(pool: &Pool, file: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_replacements_of_each_policy_under_load_lose_nothing() -> Result<()> {
-    let pool = Pool::ready(Setup::without_blocks(2.4e-10)).await?;
-    let load = Load { connections: 200, accounts: 20, in_flight: 2 };
-    let mut stress = Stress::start(pool.sv1, load).await?;
+    replace_under_load(Setup::without_blocks(2.4e-10), Protocols::Sv1).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_do_they_where_half_of_the_miners_speak_sv2() -> Result<()> {
+    let setup = Setup::without_blocks(2.4e-10).sv2_with("acknowledge_after_ms = 50");
+    replace_under_load(setup, Protocols::Mixed).await
+}
+
+async fn replace_under_load(setup: Setup, protocols: Protocols) -> Result<()> {
+    let pool = Pool::ready(setup).await?;
+    let load = Load { connections: 200, accounts: 20, in_flight: 2, protocols };
+    let mut stress = Stress::start(&pool, load).await?;
     stress.acknowledged(1000).await?;
     tokio::try_join!(replace_many(&pool, AUTH), replace_many(&pool, VARDIFF), replace_many(&pool, SOLO))?;
     stress.acknowledged(1000).await?;

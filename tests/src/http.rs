@@ -93,3 +93,32 @@ pub async fn json_until<T>(
     let waited = timeout(limit, wait).await.ok();
     waited.with_context(|| format!("GET {path} did not become what was waited for; last: {last}"))
 }
+
+/// The value of a metric, by the name and labels as they are printed; 0 where it is not there.
+///
+/// # Errors
+/// No answer.
+pub async fn metric(address: SocketAddr, series: &str) -> Result<f64> {
+    let text = get(address, "/metrics").await?.body;
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(Ok(0.0), |value| value.trim().parse().with_context(|| format!("{series} is {value}")))
+}
+
+/// Waits until a metric is at least `wanted`.
+///
+/// # Errors
+/// It is not, in good time; says what there is of that name.
+pub async fn metric_reaches(address: SocketAddr, series: &str, wanted: f64) -> Result<()> {
+    let wait = async {
+        while metric(address, series).await.unwrap_or(0.0) < wanted {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    if timeout(crate::SOON, wait).await.is_ok() {
+        return Ok(());
+    }
+    let text = get(address, "/metrics").await?.body;
+    let name = series.split('{').next().unwrap_or(series);
+    let alike: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
+    bail!("{series} does not reach {wanted}; there is {alike:#?}")
+}

@@ -62,6 +62,43 @@ pub fn shares(data: &Path) -> Result<HashMap<ShareKey, u32>> {
     Ok(counts)
 }
 
+/// A row of the share log, with the names for its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub account: String,
+    pub worker: String,
+    /// 1 or 2.
+    pub stratum: u8,
+    pub difficulty: f64,
+    pub height: u32,
+    pub key: ShareKey,
+}
+
+/// The share log, oldest first.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn rows(data: &Path) -> Result<Vec<Row>> {
+    let connection = open(data)?;
+    let mut statement = connection.prepare(
+        "SELECT accounts.name, workers.name, protocol, difficulty, height, hash FROM shares \
+         JOIN workers ON workers.id = shares.worker JOIN accounts ON accounts.id = workers.account \
+         JOIN templates ON templates.id = shares.template ORDER BY seq",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let (stratum, key): (u8, Vec<u8>) = (row.get(2)?, row.get(5)?);
+        Ok(Row {
+            account: row.get(0)?,
+            worker: row.get(1)?,
+            stratum: stratum + 1,
+            difficulty: row.get(3)?,
+            height: row.get(4)?,
+            key: ShareKey::try_from(key.as_slice()).unwrap_or_default(),
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// The sum of all entries, and how many transactions do not come to zero by themselves.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
-//! What the tests and the load program share: the built pool as a process, miners that speak SV1 on a socket, a real
-//! node, plugin files, and the ledger file as SQLite sees it.
+//! What the tests and the load program share: the built pool as a process, miners that speak SV1 or SV2 on a
+//! socket, a real node, plugin files, and the ledger file as SQLite sees it.
 //!
-//! Black box: nothing here links the pool. Every wait is for an event and has a deadline.
+//! Black box: nothing here links the pool, but for the bytes of SV2, which both sides share. Every wait is for an event and has a deadline.
 
 pub mod binary;
 pub mod bitcoind;
@@ -15,6 +15,7 @@ pub mod pool;
 pub mod share;
 pub mod spend;
 pub mod stress;
+pub mod sv2;
 
 use std::time::Duration;
 

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::output::Output;
 use crate::plugins::{AUTH, PPLNS, Plugins, SOLO, VARDIFF};
+use crate::sv2::{self, Endpoint};
 use crate::{POLL, SOON, binary, http};
 
 /// Where the house is paid in all these tests.
@@ -65,6 +68,15 @@ impl Difficulty {
     }
 }
 
+/// The table `[stratum_v2]`.
+#[derive(Clone, Debug, Default)]
+pub struct StratumV2 {
+    /// The line that names the key or certificate; `None`: an authority of its own is made.
+    pub identity: Option<String>,
+    /// Other lines.
+    pub lines: String,
+}
+
 /// A configuration for `sluice run`.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -73,6 +85,8 @@ pub struct Setup {
     pub payout: Payout,
     /// Lines for the table `[stratum_v1]`.
     pub stratum_v1: String,
+    /// `None`: not enabled.
+    pub stratum_v2: Option<StratumV2>,
     /// `None`: a directory of its own.
     pub data: Option<PathBuf>,
     /// What is logged, as a filter of tracing.
@@ -94,13 +108,40 @@ impl Setup {
     /// Solo, without a fee.
     pub fn new(chain: Chain, difficulty: Difficulty) -> Self {
         let payout = Payout::Solo { fee_bps: 0 };
-        Self { chain, difficulty, payout, stratum_v1: String::new(), data: None, log: "info,sluice=debug" }
+        Self {
+            chain,
+            difficulty,
+            payout,
+            stratum_v1: String::new(),
+            stratum_v2: None,
+            data: None,
+            log: "info,sluice=debug",
+        }
     }
 
     /// With lines for the table `[stratum_v1]`.
     #[must_use]
     pub fn with(self, stratum_v1: &str) -> Self {
         Self { stratum_v1: stratum_v1.to_owned(), ..self }
+    }
+
+    /// With SV2, under an authority of its own.
+    #[must_use]
+    pub fn sv2(self) -> Self {
+        self.sv2_with("")
+    }
+
+    /// The same, with lines for the table `[stratum_v2]`.
+    #[must_use]
+    pub fn sv2_with(self, lines: &str) -> Self {
+        Self { stratum_v2: Some(StratumV2 { identity: None, lines: lines.to_owned() }), ..self }
+    }
+
+    /// With SV2 under an identity that the test has made: the line that names its file.
+    #[must_use]
+    pub fn sv2_as(self, identity: &str) -> Self {
+        let identity = Some(identity.to_owned());
+        Self { stratum_v2: Some(StratumV2 { identity, lines: String::new() }), ..self }
     }
 
     fn node_addresses(&self) -> Vec<SocketAddr> {
@@ -111,7 +152,9 @@ impl Setup {
     }
 
     /// The configuration file.
-    pub fn toml(&self, (sv1, http): (SocketAddr, SocketAddr), data: &Path, plugins: &Path) -> String {
+    pub fn toml(&self, at: Addresses, home: &Path, data: &Path, plugins: &Path) -> String {
+        let Addresses { sv1, http, .. } = at;
+        let stratum_v2 = self.stratum_v2(at.sv2, home);
         let (data, plugins) = (data.display(), plugins.display());
         let Self { difficulty: Difficulty { start, floor, ceiling }, stratum_v1, log, .. } = self;
         let (payout, settings) = match self.payout {
@@ -133,7 +176,7 @@ listen = "{sv1}"
 start_difficulty = {start:?}
 minimum_difficulty = {floor:?}
 maximum_difficulty = {ceiling:?}
-[policy]
+{stratum_v2}[policy]
 dir = "{plugins}"
 [policy.auth]
 file = "{AUTH}"
@@ -148,6 +191,17 @@ listen = "{http}"
 [log]
 filter = "{log}"
 "#
+        )
+    }
+
+    fn stratum_v2(&self, listen: SocketAddr, home: &Path) -> String {
+        let Some(StratumV2 { identity, lines }) = &self.stratum_v2 else { return String::new() };
+        let own = || format!("authority_key = \"{}\"", authority_key(home).display());
+        let identity = identity.clone().unwrap_or_else(own);
+        let Difficulty { start, floor, ceiling } = self.difficulty;
+        format!(
+            "[stratum_v2]\nenabled = true\nlisten = \"{listen}\"\n{identity}\nstart_difficulty = {start:?}\n\
+             minimum_difficulty = {floor:?}\nmaximum_difficulty = {ceiling:?}\n{lines}\n"
         )
     }
 }
@@ -180,10 +234,24 @@ enum What {
     Run(Box<Setup>),
 }
 
+/// Where a pool listens, or is to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub sv1: SocketAddr,
+    pub sv2: SocketAddr,
+    pub http: SocketAddr,
+}
+
+impl Addresses {
+    /// Free ports.
+    const ANY: Self = Self { sv1: ANY_PORT, sv2: ANY_PORT, http: ANY_PORT };
+}
+
 /// A running pool. Killed when dropped, and its directories removed.
 pub struct Pool {
     pub sv1: SocketAddr,
     pub http: SocketAddr,
+    sv2: Option<Endpoint>,
     pub plugins: Plugins,
     what: What,
     home: TempDir,
@@ -222,8 +290,11 @@ impl Pool {
 
     async fn start(what: What) -> Result<Self> {
         let (home, plugins) = (TempDir::with_prefix("sluice-home-")?, Plugins::copy()?);
-        let (child, output) = spawn(&what, (ANY_PORT, ANY_PORT), home.path(), &plugins)?;
-        let mut pool = Self { sv1: ANY_PORT, http: ANY_PORT, plugins, what, home, child, output };
+        if what.wants_own_authority() {
+            write_secret(&authority_key(home.path()), &sv2::new_authority()?.reveal())?;
+        }
+        let (child, output) = spawn(&what, Addresses::ANY, home.path(), &plugins)?;
+        let mut pool = Self { sv1: ANY_PORT, http: ANY_PORT, sv2: None, plugins, what, home, child, output };
         pool.find_listeners().await?;
         Ok(pool)
     }
@@ -236,7 +307,18 @@ impl Pool {
         self.sv1 = self.output.find(SOON, |line| address_after(line, "stratum+tcp://")).await?;
         let http = |line: &str| address_after(line, "http://").filter(|found| !nodes.contains(found));
         self.http = self.output.find(SOON, http).await?;
+        if self.what.has_sv2() {
+            self.sv2 = Some(self.output.find(SOON, Endpoint::in_line).await?);
+        }
         Ok(())
+    }
+
+    /// Where SV2 miners connect.
+    ///
+    /// # Errors
+    /// It was not enabled.
+    pub fn sv2(&self) -> Result<Endpoint> {
+        self.sv2.context("the pool speaks no SV2")
     }
 
     /// # Errors
@@ -276,8 +358,9 @@ impl Pool {
     /// # Errors
     /// The system refuses.
     pub fn respawn(&mut self) -> Result<()> {
-        (self.child, self.output) =
-            spawn(&self.what, (self.sv1, self.http), self.home.path(), &self.plugins)?;
+        let sv2 = self.sv2.map_or(ANY_PORT, |endpoint| endpoint.address);
+        let at = Addresses { sv1: self.sv1, sv2, http: self.http };
+        (self.child, self.output) = spawn(&self.what, at, self.home.path(), &self.plugins)?;
         Ok(())
     }
 
@@ -355,28 +438,49 @@ impl What {
         let chosen = if let Self::Run(setup) = self { setup.data.clone() } else { None };
         chosen.unwrap_or_else(|| home.join("data"))
     }
+
+    fn has_sv2(&self) -> bool {
+        match self {
+            Self::Demo => true,
+            Self::Run(setup) => setup.stratum_v2.is_some(),
+        }
+    }
+
+    fn wants_own_authority(&self) -> bool {
+        let Self::Run(setup) = self else { return false };
+        setup.stratum_v2.as_ref().is_some_and(|table| table.identity.is_none())
+    }
 }
 
 fn config(home: &Path) -> PathBuf {
     home.join("sluice.toml")
 }
 
-fn spawn(
-    what: &What,
-    (sv1, http): (SocketAddr, SocketAddr),
-    home: &Path,
-    plugins: &Plugins,
-) -> Result<(Child, Output)> {
+fn authority_key(home: &Path) -> PathBuf {
+    home.join("authority.key")
+}
+
+/// Writes a file that only its owner can read.
+///
+/// # Errors
+/// It is there, or cannot be written.
+pub fn write_secret(path: &Path, text: &str) -> Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
+}
+
+fn spawn(what: &What, at: Addresses, home: &Path, plugins: &Plugins) -> Result<(Child, Output)> {
     let data = what.data(home);
     fs::create_dir_all(&data)?;
     let mut command = Command::new(binary::sluice()?);
     match what {
         What::Demo => {
-            command.arg("demo").arg("--sv1").arg(sv1.to_string()).arg("--http").arg(http.to_string());
+            command.arg("demo").arg("--sv1").arg(at.sv1.to_string()).arg("--sv2").arg(at.sv2.to_string());
+            command.arg("--http").arg(at.http.to_string());
             command.arg("--data").arg(&data).arg("--plugins").arg(plugins.path());
         }
         What::Run(setup) => {
-            fs::write(config(home), setup.toml((sv1, http), &data, plugins.path()))?;
+            fs::write(config(home), setup.toml(at, home, &data, plugins.path()))?;
             command.arg("run").arg("--config").arg(config(home));
         }
     }

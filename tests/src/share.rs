@@ -64,16 +64,40 @@ impl Job {
 
     /// The header without its nonce, of the rolled `bits`.
     pub fn header(&self, (extranonce1, extranonce2): (&[u8], &[u8]), ntime: u32, bits: u32) -> [u8; 76] {
-        let coinbase = double(&self.coinbase(extranonce1, extranonce2));
-        let root = self.branch.iter().fold(coinbase, |root, node| double(&[root, *node].concat()));
-        let mut header = [0; 76];
-        header[..4].copy_from_slice(&(self.version | bits).to_le_bytes());
-        header[4..36].copy_from_slice(&self.previous);
-        header[36..68].copy_from_slice(&root);
-        header[68..72].copy_from_slice(&ntime.to_le_bytes());
-        header[72..].copy_from_slice(&self.bits.to_le_bytes());
-        header
+        let root = merkle_root(&self.coinbase(extranonce1, extranonce2), &self.branch);
+        header(self.version | bits, &self.previous, &root, ntime, self.bits)
     }
+}
+
+/// The root that a coinbase comes to.
+pub fn merkle_root(coinbase: &[u8], branch: &[[u8; 32]]) -> [u8; 32] {
+    branch.iter().fold(double(coinbase), |root, node| double(&[root, *node].concat()))
+}
+
+/// A header without its nonce.
+pub fn header(version: u32, previous: &[u8; 32], root: &[u8; 32], ntime: u32, bits: u32) -> [u8; 76] {
+    let mut header = [0; 76];
+    header[..4].copy_from_slice(&version.to_le_bytes());
+    header[4..36].copy_from_slice(previous);
+    header[36..68].copy_from_slice(root);
+    header[68..72].copy_from_slice(&ntime.to_le_bytes());
+    header[72..].copy_from_slice(&bits.to_le_bytes());
+    header
+}
+
+/// The first nonce from `first` on whose hash `wanted` likes, and that hash; `None` if there is none to the end.
+pub fn find_nonce(
+    head: &[u8; 76],
+    first: u32,
+    wanted: impl Fn(&[u8; 32]) -> bool,
+) -> Option<(u32, [u8; 32])> {
+    let mut header = [0; 80];
+    header[..76].copy_from_slice(head);
+    (first..=u32::MAX).find_map(|nonce| {
+        header[76..].copy_from_slice(&nonce.to_le_bytes());
+        let hash = double(&header);
+        wanted(&hash).then_some((nonce, hash))
+    })
 }
 
 /// Eight words with their bytes reversed (V1-50).
@@ -108,9 +132,7 @@ pub struct Share {
 impl Share {
     /// What the ledger keeps of it.
     pub fn key(&self) -> ShareKey {
-        let mut key = ShareKey::default();
-        key.copy_from_slice(&self.hash[..16]);
-        key
+        key_of(&self.hash)
     }
 
     /// The parameters of `mining.submit` (V1-67).
@@ -141,22 +163,24 @@ impl Search {
     /// The first nonce whose hash `wanted` likes; `None` if there is none to the end.
     pub fn find(&self, job: &Job, wanted: impl Fn(&[u8; 32]) -> bool) -> Option<Share> {
         let extranonce = (self.extranonce1.as_slice(), self.extranonce2.as_slice());
-        let bits = self.version_bits.unwrap_or(0);
-        let mut header = [0; 80];
-        header[..76].copy_from_slice(&job.header(extranonce, self.ntime, bits));
-        (self.first_nonce..=u32::MAX).find_map(|nonce| {
-            header[76..].copy_from_slice(&nonce.to_le_bytes());
-            let hash = double(&header);
-            wanted(&hash).then(|| Share {
-                job: job.id.clone(),
-                extranonce2: self.extranonce2.clone(),
-                ntime: self.ntime,
-                nonce,
-                version_bits: self.version_bits,
-                hash,
-            })
+        let head = job.header(extranonce, self.ntime, self.version_bits.unwrap_or(0));
+        let (nonce, hash) = find_nonce(&head, self.first_nonce, wanted)?;
+        Some(Share {
+            job: job.id.clone(),
+            extranonce2: self.extranonce2.clone(),
+            ntime: self.ntime,
+            nonce,
+            version_bits: self.version_bits,
+            hash,
         })
     }
+}
+
+/// What the ledger keeps of a hash.
+pub fn key_of(hash: &[u8; 32]) -> ShareKey {
+    let mut key = ShareKey::default();
+    key.copy_from_slice(&hash[..16]);
+    key
 }
 
 /// The difficulty that a hash just meets: `0xffff * 2^208` over its value.

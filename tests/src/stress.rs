@@ -1,7 +1,7 @@
-//! Many miners that submit as fast as they are answered, and keep account of every share.
+//! Many miners that submit as fast as they are answered, and keep account of every share; all on SV1, or half of them
+//! on SV2.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +11,8 @@ use tokio::task::JoinSet;
 
 use crate::ledger::ShareKey;
 use crate::miner::{self, Miner};
+use crate::pool::Pool;
+use crate::sv2::{self, Client, Event, Kind};
 
 /// How to load a pool.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,32 @@ pub struct Load {
     pub accounts: u32,
     /// Submissions without a reply, for each connection.
     pub in_flight: usize,
+    pub protocols: Protocols,
+}
+
+/// What the miners speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    Sv1,
+    /// In turns SV1, SV2 standard, SV1, SV2 extended.
+    Mixed,
+}
+
+/// What one miner speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tongue {
+    Sv1,
+    Sv2(Kind),
+}
+
+impl Protocols {
+    fn of(self, number: u32) -> Tongue {
+        match (self, number % 4) {
+            (Self::Mixed, 1) => Tongue::Sv2(Kind::Standard),
+            (Self::Mixed, 3) => Tongue::Sv2(Kind::Extended),
+            _ => Tongue::Sv1,
+        }
+    }
 }
 
 /// What became of the shares of one or many connections.
@@ -27,7 +55,7 @@ pub struct Load {
 pub struct Tally {
     /// The pool said yes.
     pub acknowledged: Vec<ShareKey>,
-    /// Code and share of what it said no to.
+    /// Code and share of what it said no to; for SV2 the code that SV1 has for it (V1-11).
     pub refused: Vec<(i64, ShareKey)>,
     /// Sent, and not answered when the connection ended.
     pub unanswered: Vec<ShareKey>,
@@ -81,14 +109,24 @@ impl Stress {
     ///
     /// # Errors
     /// Somebody was not let in.
-    pub async fn start(address: SocketAddr, load: Load) -> Result<Self> {
+    pub async fn start(pool: &Pool, load: Load) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (counter, progress) = watch::channel(0);
         let mut tasks = JoinSet::new();
         for number in 0..load.connections {
             let user = format!("{}.w{number}", miner::address(number % load.accounts));
-            let miner = Miner::working(address, &user).await.with_context(|| format!("miner {number}"))?;
-            tasks.spawn(work(miner, load.in_flight, stopped.clone(), counter.clone()));
+            let pace = Pace { in_flight: load.in_flight, stop: stopped.clone(), counter: counter.clone() };
+            let started = match load.protocols.of(number) {
+                Tongue::Sv1 => Miner::working(pool.sv1, &user).await.map(|miner| {
+                    tasks.spawn(work(miner, pace));
+                }),
+                Tongue::Sv2(kind) => {
+                    Client::working(pool.sv2()?, kind, &user).await.map(|(client, channel)| {
+                        tasks.spawn(work_sv2(client, channel, pace));
+                    })
+                }
+            };
+            started.with_context(|| format!("miner {number}"))?;
         }
         Ok(Self { tasks, stop, progress })
     }
@@ -126,16 +164,32 @@ impl Stress {
     }
 }
 
-async fn work(
-    mut miner: Miner,
+/// How much one miner does.
+struct Pace {
     in_flight: usize,
     stop: watch::Receiver<bool>,
     counter: watch::Sender<u64>,
-) -> Result<Tally> {
+}
+
+impl Pace {
+    fn wants_more(&self, waiting: usize) -> bool {
+        waiting < self.in_flight && !*self.stop.borrow()
+    }
+
+    fn is_over(&self, waiting: usize) -> bool {
+        waiting == 0 && *self.stop.borrow()
+    }
+
+    fn acknowledged(&self, shares: u64) {
+        self.counter.send_modify(|count| *count += shares);
+    }
+}
+
+async fn work(mut miner: Miner, pace: Pace) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut waiting: HashMap<u64, ShareKey> = HashMap::new();
     loop {
-        while waiting.len() < in_flight && !*stop.borrow() {
+        while pace.wants_more(waiting.len()) {
             let job = miner.job().await?;
             let share = miner.mine(&job)?;
             let params = share.params(miner.user());
@@ -148,7 +202,7 @@ async fn work(
                 }
             }
         }
-        if waiting.is_empty() && *stop.borrow() {
+        if pace.is_over(waiting.len()) {
             return Ok(tally);
         }
         let line = miner.line_within(DRAIN).await?;
@@ -159,7 +213,7 @@ async fn work(
         };
         if line["method"].is_null() {
             answered(&line, &mut waiting, &mut tally)?;
-            counter.send_modify(|count| *count += u64::from(line["result"] == true));
+            pace.acknowledged(u64::from(line["result"] == true));
         }
     }
 }
@@ -173,6 +227,58 @@ fn answered(line: &Value, waiting: &mut HashMap<u64, ShareKey>, tally: &mut Tall
         tally.refused.push((miner::error_code(line)?, key));
     }
     Ok(())
+}
+
+async fn work_sv2(mut client: Client, channel: u32, pace: Pace) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut waiting: VecDeque<(u32, ShareKey)> = VecDeque::new();
+    loop {
+        while pace.wants_more(waiting.len()) {
+            let job = client.job(channel).await?;
+            let share = client.mine(&job)?;
+            match client.submit(&share).await {
+                Ok(sequence) => waiting.push_back((sequence, share.key())),
+                Err(_) => {
+                    tally.unanswered.push(share.key());
+                    break;
+                }
+            }
+        }
+        if pace.is_over(waiting.len()) {
+            return Ok(tally);
+        }
+        match client.event_within(DRAIN).await? {
+            Some(event) => pace.acknowledged(answered_sv2(&event, &mut waiting, &mut tally)?),
+            None => {
+                tally.unanswered.extend(waiting.into_iter().map(|(_, key)| key));
+                tally.disconnects += 1;
+                return Ok(tally);
+            }
+        }
+    }
+}
+
+/// Returns how many shares are acknowledged: the oldest that were not refused, up to the number that is named (M-80).
+fn answered_sv2(event: &Event, waiting: &mut VecDeque<(u32, ShareKey)>, tally: &mut Tally) -> Result<u64> {
+    match event {
+        Event::Acknowledged(success) => {
+            let count = usize::try_from(success.new_submits_accepted_count)?;
+            ensure!((1..=waiting.len()).contains(&count), "{success:?} of {} shares", waiting.len());
+            let last = waiting[count - 1].0;
+            ensure!(last == success.last_sequence_number, "{success:?}, but share {count} is {last}");
+            tally.acknowledged.extend(waiting.drain(..count).map(|(_, key)| key));
+            Ok(u64::from(success.new_submits_accepted_count))
+        }
+        Event::Refused { sequence, code, .. } => {
+            let place = waiting.iter().position(|(number, _)| number == sequence);
+            let place = place.with_context(|| format!("{code} for {sequence}, which does not wait"))?;
+            let refused = waiting.remove(place).map(|(_, key)| (sv2::number(code), key));
+            tally.refused.extend(refused);
+            Ok(0)
+        }
+        Event::FutureJob { .. } | Event::Job { .. } | Event::Tip { .. } | Event::Target { .. } => Ok(0),
+        other => anyhow::bail!("{other:?}"),
+    }
 }
 
 #[cfg(test)]

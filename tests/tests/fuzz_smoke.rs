@@ -86,6 +86,26 @@ fn sv1_connection() {
 }
 
 #[test]
+fn sv2_connection() {
+    smoke("sv2_connection", targets::sv2_connection::run);
+}
+
+#[test]
+fn sv2_frame() {
+    smoke("sv2_frame", targets::sv2_frame::run);
+}
+
+#[test]
+fn sv2_message() {
+    smoke("sv2_message", targets::sv2_message::run);
+}
+
+#[test]
+fn sv2_handshake() {
+    smoke("sv2_handshake", targets::sv2_handshake::run);
+}
+
+#[test]
 fn config() {
     smoke("config", targets::config::run);
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use bitcoin::hashes::Hash;
 use bitcoin::{BlockHash, Target};
 
-use crate::coinbase::EXTRANONCE_LIMIT;
-use crate::extranonce::ExtranoncePrefix;
+use crate::extranonce::Extranonce;
 use crate::ids::JobId;
 use crate::job::{Job, Solution, TipNumber};
-use crate::sha;
+use crate::merkle::Node;
+use crate::sha::{self, HeaderMidstate};
 use crate::share::{Reason, RolledVersion, Share, Submission, Verdict};
 use crate::units::{Difficulty, Moment, Now, VersionMask};
 
@@ -63,6 +63,32 @@ struct Sent {
     target: Target,
     at: Moment,
     seen: Seen,
+    /// Where the coinbase is fixed.
+    fixed: Option<Box<Fixed>>,
+}
+
+/// What does not change between the shares of a job whose coinbase is fixed.
+#[derive(Debug)]
+struct Fixed {
+    root: Node,
+    midstate: Option<HeaderMidstate>,
+}
+
+impl Sent {
+    /// The header and its hash.
+    fn hash(&mut self, solution: Solution<'_>) -> ([u8; 80], BlockHash) {
+        let (header, hash) = match &mut self.fixed {
+            None => {
+                let header = self.job.header(solution);
+                (header, sha::double_header(&header))
+            }
+            Some(fixed) => {
+                let header = self.job.header_of(&fixed.root, solution);
+                (header, HeaderMidstate::double_header(&mut fixed.midstate, &header))
+            }
+        };
+        (header, BlockHash::from_byte_array(hash))
+    }
 }
 
 /// The jobs a channel was sent and the shares seen for each; the part that outlives a connection (V1-76). Bounded by
@@ -115,8 +141,7 @@ struct Tip {
 
 #[derive(Debug)]
 pub struct Channel {
-    prefix: ExtranoncePrefix,
-    extranonce2_length: usize,
+    extranonce: Extranonce,
     mask: VersionMask,
     rules: Rules,
     difficulty: Difficulty,
@@ -127,17 +152,16 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel of `prefix` whose miner rolls `extranonce2_length` bytes (at most 28) and starts at `difficulty`.
+    /// A channel at `extranonce` that starts at `difficulty`.
     pub fn new(
-        (prefix, extranonce2_length): (ExtranoncePrefix, usize),
+        extranonce: Extranonce,
         difficulty: Difficulty,
         mask: VersionMask,
         rules: Rules,
         resumed: Option<SentJobs>,
     ) -> Self {
         Self {
-            prefix,
-            extranonce2_length: extranonce2_length.min(EXTRANONCE_LIMIT - ExtranoncePrefix::LENGTH),
+            extranonce,
             mask,
             rules,
             difficulty,
@@ -148,12 +172,8 @@ impl Channel {
         }
     }
 
-    pub fn prefix(&self) -> ExtranoncePrefix {
-        self.prefix
-    }
-
-    pub fn extranonce2_length(&self) -> usize {
-        self.extranonce2_length
+    pub fn extranonce(&self) -> Extranonce {
+        self.extranonce
     }
 
     pub fn difficulty(&self) -> Difficulty {
@@ -209,6 +229,7 @@ impl Channel {
             target: self.target,
             at: now,
             seen: Seen::default(),
+            fixed: self.extranonce.root(job).map(|root| Box::new(Fixed { root, midstate: None })),
         });
         last != Some(job.work.tip)
     }
@@ -229,17 +250,15 @@ impl Channel {
         let Some(sent) = self.jobs.0.iter_mut().rev().find(|sent| sent.job.id == submission.job) else {
             return Verdict::Rejected(Reason::UnknownJob);
         };
-        if submission.extranonce2.len() != self.extranonce2_length
-            || sent.job.coinbase.extranonce_length != ExtranoncePrefix::LENGTH + self.extranonce2_length
-        {
+        let extranonce = self.extranonce.with(submission.extranonce2);
+        let Some(extranonce) = extranonce.filter(|whole| whole.len() == sent.job.coinbase.extranonce_length)
+        else {
             return Verdict::Rejected(Reason::BadExtranonce);
-        }
-        let mut buffer = [0; EXTRANONCE_LIMIT];
-        let extranonce = join(&mut buffer, self.prefix, submission.extranonce2);
+        };
         let (version, version_allowed) = roll(sent.job.work.version, submission.version, self.mask);
-        let solution = Solution { extranonce, version, ntime: submission.ntime, nonce: submission.nonce };
-        let header = sent.job.header(solution);
-        let hash = BlockHash::from_byte_array(sha::double_header(&header));
+        let solution =
+            Solution { extranonce: &extranonce, version, ntime: submission.ntime, nonce: submission.nonce };
+        let (header, hash) = sent.hash(solution);
         let is_block = sent.job.work.target.is_met_by(hash);
 
         let lowered = self.lowering.filter(|lowering| now.moment.since(lowering.since) <= LOWERING_GRACE);
@@ -255,7 +274,7 @@ impl Channel {
                 .or((!version_allowed).then_some(Reason::BadVersion))
                 .or(credit.is_none().then_some(Reason::LowDifficulty))
         };
-        let block = |job: &Job| Box::new(job.block(&header, extranonce));
+        let block = |job: &Job| Box::new(job.block(&header, &extranonce));
         match (reason, credit) {
             (None, Some(difficulty)) => {
                 sent.seen.insert(key);
@@ -270,17 +289,21 @@ impl Channel {
         }
     }
 
+    /// The merkle root a job was sent with, where the coinbase is fixed (M-31).
+    pub fn root(&self, id: JobId) -> Option<Node> {
+        let sent = self.jobs.0.iter().rev().find(|sent| sent.job.id == id)?;
+        sent.fixed.as_ref().map(|fixed| fixed.root)
+    }
+
+    /// The tip it was sent a job of last.
+    pub fn last_tip(&self) -> Option<TipNumber> {
+        self.jobs.0.last().map(|sent| sent.job.work.tip)
+    }
+
     /// What the coinbase of a job pays, for the block task.
     pub fn job(&self, id: JobId) -> Option<&Arc<Job>> {
         self.jobs.0.iter().rev().find(|sent| sent.job.id == id).map(|sent| &sent.job)
     }
-}
-
-fn join<'a>(buffer: &'a mut [u8; EXTRANONCE_LIMIT], prefix: ExtranoncePrefix, rest: &[u8]) -> &'a [u8] {
-    let (head, tail) = buffer.split_at_mut(ExtranoncePrefix::LENGTH);
-    head.copy_from_slice(&prefix.0);
-    tail[..rest.len()].copy_from_slice(rest);
-    &buffer[..ExtranoncePrefix::LENGTH + rest.len()]
 }
 
 /// The header's version, and whether the miner was allowed to make it. The job's version has no bits within the mask,

@@ -5,9 +5,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::channel::SentJobs;
+use crate::coinbase::EXTRANONCE_LIMIT;
+use crate::job::Job;
+use crate::merkle::Node;
 use crate::units::Moment;
 
 /// The pool's part of the extranonce: 4 bytes, the first of them the server's own number.
@@ -22,6 +26,99 @@ impl ExtranoncePrefix {
 impl fmt::Display for ExtranoncePrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+/// A channel's place in the coinbase: the pool's prefix, and what stands behind it. Both together are as long as the
+/// jobs' coinbases say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extranonce {
+    prefix: ExtranoncePrefix,
+    behind: Behind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// So many bytes that the miner chooses.
+    Rolled(u8),
+    /// So many zeros: the coinbase is fixed, and with it the merkle root.
+    Zeros(u8),
+}
+
+impl Extranonce {
+    /// The most bytes behind the prefix.
+    pub const BEHIND_LIMIT: usize = EXTRANONCE_LIMIT - ExtranoncePrefix::LENGTH;
+
+    /// The miner rolls `length` bytes, at most [`Extranonce::BEHIND_LIMIT`] (SV1, SV2 extended channels).
+    pub fn rolled(prefix: ExtranoncePrefix, length: usize) -> Self {
+        Self { prefix, behind: Behind::Rolled(bounded(length)) }
+    }
+
+    /// The miner rolls nothing of the coinbase (SV2 standard channels, M-18).
+    pub fn fixed(prefix: ExtranoncePrefix, length: usize) -> Self {
+        Self { prefix, behind: Behind::Zeros(bounded(length)) }
+    }
+
+    pub fn prefix(&self) -> ExtranoncePrefix {
+        self.prefix
+    }
+
+    /// Bytes that the miner chooses.
+    pub fn rolled_length(&self) -> usize {
+        match self.behind {
+            Behind::Rolled(length) => length.into(),
+            Behind::Zeros(_) => 0,
+        }
+    }
+
+    /// Both parts together.
+    pub fn length(&self) -> usize {
+        let (Behind::Rolled(behind) | Behind::Zeros(behind)) = self.behind;
+        ExtranoncePrefix::LENGTH + usize::from(behind)
+    }
+
+    /// What the pool chose of it: the prefix, or all.
+    pub fn chosen(&self) -> ExtranonceBytes {
+        let mut bytes =
+            ExtranonceBytes { bytes: [0; EXTRANONCE_LIMIT], length: self.length() - self.rolled_length() };
+        bytes.bytes[..ExtranoncePrefix::LENGTH].copy_from_slice(&self.prefix.0);
+        bytes
+    }
+
+    /// The whole extranonce with the miner's part; `None` where that has the wrong length.
+    pub fn with(&self, rolled: &[u8]) -> Option<ExtranonceBytes> {
+        let mut whole = self.chosen();
+        let place = whole.bytes.get_mut(whole.length..whole.length + self.rolled_length())?;
+        if place.len() != rolled.len() {
+            return None;
+        }
+        place.copy_from_slice(rolled);
+        whole.length += rolled.len();
+        Some(whole)
+    }
+
+    /// The merkle root where the coinbase is fixed.
+    pub(crate) fn root(&self, job: &Job) -> Option<Node> {
+        matches!(self.behind, Behind::Zeros(_)).then(|| job.root(&self.chosen()))
+    }
+}
+
+fn bounded(length: usize) -> u8 {
+    u8::try_from(length.min(Extranonce::BEHIND_LIMIT)).unwrap_or(0)
+}
+
+/// Up to [`EXTRANONCE_LIMIT`] bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct ExtranonceBytes {
+    bytes: [u8; EXTRANONCE_LIMIT],
+    length: usize,
+}
+
+impl Deref for ExtranonceBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 
@@ -63,8 +160,8 @@ pub struct Reservation {
 #[derive(Debug)]
 pub struct Parked {
     pub prefix: ExtranoncePrefix,
-    pub token: ResumeToken,
-    pub jobs: SentJobs,
+    /// `None`: nobody can take it up again.
+    pub resume: Option<(ResumeToken, SentJobs)>,
 }
 
 /// How long a prefix is kept back.
@@ -84,7 +181,7 @@ pub struct Extranonces {
     /// Tokens in the order in which they were parked; some may have been taken up since.
     order: VecDeque<ResumeToken>,
     /// Prefixes kept back, oldest first.
-    quarantine: VecDeque<(Moment, ResumeToken, ExtranoncePrefix)>,
+    quarantine: VecDeque<(Moment, Option<ResumeToken>, ExtranoncePrefix)>,
     free: VecDeque<ExtranoncePrefix>,
 }
 
@@ -123,19 +220,20 @@ impl Extranonces {
         Some(Reservation { prefix, token: fresh, resumed: None })
     }
 
-    /// Takes a prefix back when its connection ends.
-    pub fn park(&mut self, parked: Parked, now: Moment) {
+    /// Takes a prefix back when its channel ends.
+    pub fn park(&mut self, Parked { prefix, resume }: Parked, now: Moment) {
         self.live = self.live.saturating_sub(1);
+        self.quarantine.push_back((now, resume.as_ref().map(|(token, _)| *token), prefix));
+        let Some((token, jobs)) = resume else { return };
         while self.parked.len() >= PARKED_LIMIT {
             let Some(oldest) = self.order.pop_front() else { break };
             self.parked.remove(&oldest);
         }
-        self.order.push_back(parked.token);
-        self.quarantine.push_back((now, parked.token, parked.prefix));
-        self.parked.insert(parked.token, (parked.prefix, parked.jobs));
+        self.order.push_back(token);
+        self.parked.insert(token, (prefix, jobs));
     }
 
-    /// Prefixes that live connections hold.
+    /// Prefixes that live channels hold.
     pub fn live(&self) -> usize {
         self.live
     }
@@ -155,9 +253,11 @@ impl Extranonces {
                 break;
             }
             self.quarantine.pop_front();
-            self.parked.remove(&token);
-            if self.order.front() == Some(&token) {
-                self.order.pop_front();
+            if let Some(token) = token {
+                self.parked.remove(&token);
+                if self.order.front() == Some(&token) {
+                    self.order.pop_front();
+                }
             }
             self.free.push_back(prefix);
         }
@@ -174,7 +274,7 @@ mod tests {
 
     fn park(pool: &mut Extranonces, reservation: &Reservation, at: u64) {
         let Reservation { prefix, token, .. } = *reservation;
-        pool.park(Parked { prefix, token, jobs: SentJobs::default() }, Moment(at));
+        pool.park(Parked { prefix, resume: Some((token, SentJobs::default())) }, Moment(at));
     }
 
     #[test]
@@ -205,6 +305,18 @@ mod tests {
         let reused = pool.reserve(Some(token(1)), token(2), Moment(601_000)).unwrap();
         assert_eq!(reused.prefix, prefix);
         assert!(reused.resumed.is_none(), "too late to resume");
+    }
+
+    #[test]
+    fn a_closed_channel_leaves_its_prefix_and_nothing_else() {
+        // M-63
+        let mut pool = Extranonces::new(0);
+        pool.next = SPACE - 1;
+        let last = pool.reserve(None, token(1), Moment(0)).unwrap();
+        pool.park(Parked { prefix: last.prefix, resume: None }, Moment(1_000));
+        assert_eq!(pool.live(), 0);
+        assert!(pool.reserve(Some(token(1)), token(2), Moment(600_999)).is_none(), "nothing to resume");
+        assert_eq!(pool.reserve(None, token(2), Moment(601_000)).unwrap().prefix, last.prefix);
     }
 
     #[test]

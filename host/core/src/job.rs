@@ -108,12 +108,20 @@ impl Job {
 
     /// The header of a solution.
     pub fn header(&self, solution: Solution<'_>) -> [u8; 80] {
-        let coinbase = self.hasher.hash(solution.extranonce);
-        let root = merkle::root(coinbase, &self.work.branch);
+        self.header_of(&self.root(solution.extranonce), solution)
+    }
+
+    /// The merkle root of an extranonce, in internal order.
+    pub fn root(&self, extranonce: &[u8]) -> Node {
+        merkle::root(self.hasher.hash(extranonce), &self.work.branch)
+    }
+
+    /// The header of a solution whose merkle root is known.
+    pub fn header_of(&self, root: &Node, solution: Solution<'_>) -> [u8; 80] {
         let mut header = [0; 80];
         header[..4].copy_from_slice(&solution.version.to_le_bytes());
         header[4..36].copy_from_slice(self.work.template.previous.as_byte_array());
-        header[36..68].copy_from_slice(&root);
+        header[36..68].copy_from_slice(root);
         header[68..72].copy_from_slice(&solution.ntime.to_le_bytes());
         header[72..76].copy_from_slice(&self.work.template.bits.to_consensus().to_le_bytes());
         header[76..].copy_from_slice(&solution.nonce.to_le_bytes());

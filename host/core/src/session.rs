@@ -2,11 +2,14 @@
 //!
 //! A session never waits. What needs the world (an extranonce, a policy, the share log) it asks for with an
 //! [`Effect`]; the driver does it and comes back with an [`Answer`]. One driver serves every protocol.
+//! A session has channels: an SV1 connection exactly one, an SV2 connection as many as its peer opens.
+
+pub mod pressure;
 
 use std::sync::Arc;
 
-use crate::extranonce::{Parked, Reservation, ResumeToken};
-use crate::ids::{AccountId, AccountName, WorkerId};
+use crate::extranonce::{ExtranoncePrefix, Parked, Reservation, ResumeToken};
+use crate::ids::{AccountId, AccountName, ChannelId, JobId, WorkerId, WorkerName};
 use crate::job::Job;
 use crate::policy::auth::{Grant, Login, Refusal};
 use crate::policy::vardiff::{Decision, Opening, Review};
@@ -17,15 +20,23 @@ use crate::units::{Moment, Now};
 #[derive(Debug)]
 pub enum Effect {
     /// An extranonce prefix, if possible the one of an earlier connection (V1-76). Answered at once by [`Answer::Reserved`].
-    Reserve { resume: Option<ResumeToken> },
-    /// Ask the auth policy. Input waits until [`Answer::Authorized`] (V1-21).
-    Authorize(Box<Login>),
-    /// Ask the vardiff policy about a channel that opens. Work waits for [`Answer::Opened`].
-    Open(Box<Opening>),
+    Reserve { channel: ChannelId, resume: Option<ResumeToken> },
+    /// A channel is closed while its connection goes on: its prefix may be used again, after a while (M-63).
+    Release(ExtranoncePrefix),
+    /// Ask the auth policy. One at a time; the next comes after [`Answer::Authorized`] (V1-21).
+    Authorize { channel: ChannelId, login: Box<Login> },
+    /// Ask the vardiff policy about a channel that opens. Its work waits for [`Answer::Opened`].
+    Open { channel: ChannelId, opening: Box<Opening> },
     /// Ask the vardiff policy to look again. Answered by [`Answer::Reviewed`], some time.
-    Review(Box<Review>),
-    /// A job unlike any this session was sent, to carry a changed difficulty (V1-41): answered by [`Session::offer`].
-    FreshWork,
+    Review { channel: ChannelId, review: Box<Review> },
+    /// The ledger's number of another worker of an account (E-20). Answered at once by [`Answer::Named`].
+    Name { channel: ChannelId, account: AccountName, worker: WorkerName },
+    /// A channel of this account is ready for work: offer what there is, and from now on what comes.
+    Supply { channel: ChannelId, account: AccountName },
+    /// No channel of the connection works for this account any more.
+    Unsupply(AccountName),
+    /// A job newer than `sent`, to carry a changed difficulty (V1-41, M-52): answered by [`Session::offer`].
+    FreshWork { channel: ChannelId, account: AccountName, sent: Option<JobId> },
     /// Log an accepted share. Its reply is held until [`Session::committed`] counts it.
     Record { share: Share, account: AccountId, worker: WorkerId },
     /// Hand a block to the block task, before anything else. The finder's share, where it counts as one, follows as
@@ -33,19 +44,66 @@ pub enum Effect {
     Block { block: Box<FoundBlock>, job: Arc<Job>, account: AccountId, worker: WorkerId },
     /// A share was rejected: count and log it.
     Rejected(Reason),
+    /// The peer has come through its handshake.
+    Established,
+    /// Something to count.
+    Note(Note),
     /// Close the connection once the output is flushed.
     Close(Close),
 }
 
-/// What the driver comes back with.
+/// What happens beside shares, for the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    ChannelOpened(ChannelKind),
+    ChannelClosed(ChannelKind),
+    /// A channel was refused, with the code sent.
+    ChannelRefused(&'static str),
+    /// One message acknowledged so many shares (M-80).
+    Acknowledged {
+        shares: u32,
+    },
+    /// A peer strayed from the specification where that is let pass (F-8, F-9, F-10, F-44), with a label of a closed set.
+    Strayed(&'static str),
+}
+
+/// The kinds of SV2 channels (05§5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChannelKind {
+    Standard,
+    Extended,
+}
+
+impl ChannelKind {
+    pub const ALL: [Self; 2] = [Self::Standard, Self::Extended];
+
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Extended => "extended",
+        }
+    }
+}
+
+/// What the driver comes back with. An answer for a channel that is gone is dropped by the session.
 #[derive(Debug)]
 pub enum Answer {
     /// `None`: no extranonce is free.
-    Reserved(Option<Reservation>),
-    Authorized(Result<Box<Admission>, Refusal>),
+    Reserved(ChannelId, Option<Reservation>),
+    Authorized(ChannelId, Result<Box<Admission>, Refusal>),
     /// `None`: the policy gave no usable answer; the configured default holds.
-    Opened(Option<Decision>),
-    Reviewed(Option<Decision>),
+    Opened(ChannelId, Option<Decision>),
+    Reviewed(ChannelId, Option<Decision>),
+    /// `None`: the ledger knows as many workers as it can.
+    Named(ChannelId, Option<WorkerId>),
+}
+
+/// Who is to be offered work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// Every channel that the work's coinbase is for: all, or those of its owner.
+    Everyone,
+    Channel(ChannelId),
 }
 
 /// A login that is welcome, with the ledger's numbers for it.
@@ -83,6 +141,24 @@ pub enum Close {
     Full,
     /// The pool stops.
     Shutdown,
+    /// A record that does not decrypt (N-20).
+    BadMac,
+    /// Bytes behind Act 1 before it was answered (N-23).
+    EarlyBytes,
+    /// A message that cannot be read (F-28).
+    Malformed,
+    /// A message longer than its kind allows (F-13).
+    Oversized,
+    /// A message that has no place here (S-1, S-15).
+    OutOfOrder,
+    /// The setup was refused (S-14).
+    SetupRefused,
+    /// No channel was opened, or the last one closed, and none in time (S-16).
+    NoChannel,
+    /// Too many messages nobody knows (F-10).
+    UnknownMessages,
+    /// Too many shares for channels that do not exist (M-87).
+    UnknownChannels,
     /// The peer closed.
     Peer,
     /// The socket failed.
@@ -104,6 +180,15 @@ impl Close {
             Self::NoWork => "no_work",
             Self::Full => "full",
             Self::Shutdown => "shutdown",
+            Self::BadMac => "bad_mac",
+            Self::EarlyBytes => "early_bytes",
+            Self::Malformed => "malformed",
+            Self::Oversized => "oversized",
+            Self::OutOfOrder => "out_of_order",
+            Self::SetupRefused => "setup_refused",
+            Self::NoChannel => "no_channel",
+            Self::UnknownMessages => "unknown_messages",
+            Self::UnknownChannels => "unknown_channels",
             Self::Peer => "peer",
             Self::Io => "io",
         }
@@ -119,6 +204,13 @@ impl Close {
                 | Self::AuthFailures
                 | Self::InvalidShares
                 | Self::Unauthorized
+                | Self::BadMac
+                | Self::EarlyBytes
+                | Self::Malformed
+                | Self::Oversized
+                | Self::OutOfOrder
+                | Self::UnknownMessages
+                | Self::UnknownChannels
         )
     }
 }
@@ -141,10 +233,7 @@ pub trait Session {
     fn answer(&mut self, now: Now, answer: Answer);
 
     /// There is new work. Replaces work that was not sent yet (V1-3).
-    fn offer(&mut self, now: Now, work: &Arc<Self::Work>);
-
-    /// Whether work may be sent now, and for whom: the account whose coinbase it needs.
-    fn wants_work(&self) -> Option<&AccountName>;
+    fn offer(&mut self, now: Now, to: Recipient, work: &Arc<Self::Work>);
 
     /// So many of the shares given out by [`Effect::Record`] are now in the log, counted from the first.
     fn committed(&mut self, shares: u64);
@@ -158,8 +247,8 @@ pub trait Session {
 
     fn timeout(&mut self, now: Now);
 
-    /// What a later connection may take up again; called once, when the connection has ended.
-    fn park(&mut self) -> Option<Parked>;
+    /// The prefixes the connection held, and what a later one may take up again; called once, when it has ended.
+    fn park(&mut self) -> Vec<Parked>;
 
     /// The pool ends the connection: what the protocol says last.
     fn shut_down(&mut self, now: Now, why: Close);

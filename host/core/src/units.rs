@@ -117,6 +117,19 @@ impl Difficulty {
         Self::saturating(65535.0 * 2f64.powi(208) / value)
     }
 
+    /// The least difficulty whose target is not above `target` (M-14).
+    pub fn at_most(target: Target) -> Self {
+        let mut difficulty = Self::from_target(target);
+        // Rounding is off by a few steps at most; at the ends of the range nothing more can be done.
+        for _ in 0..8 {
+            if difficulty.to_target() <= target {
+                break;
+            }
+            difficulty = Self::saturating(difficulty.0.next_up());
+        }
+        difficulty
+    }
+
     /// Expected hashes per share.
     pub fn hashes(self) -> f64 {
         self.0 * HASHES_PER_DIFFICULTY
@@ -235,6 +248,8 @@ pub struct VersionMask(pub u32);
 impl VersionMask {
     pub const NONE: Self = Self(0);
     pub const BIP320: Self = Self(0x1fff_e000);
+    /// Bits 5 to 28 (BIP323), which SV2 miners may always roll (M-3).
+    pub const BIP323: Self = Self(0x1fff_ffe0);
 
     /// Masked replace (V1-75): the mask's bits from `rolled`, the others from `version`.
     pub const fn replace(self, version: u32, rolled: u32) -> u32 {

@@ -3,12 +3,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
-use sluice_core::channel::Rules;
 use sluice_core::coinbase::PoolMark;
 use sluice_core::extranonce::{ExtranoncePrefix, Extranonces};
 use sluice_core::ids::Protocol;
@@ -17,7 +15,6 @@ use sluice_core::session::Close;
 use sluice_ledger::{Durability, Ledger, LedgerConfig};
 use sluice_node::{BlockEvent, BlockStore, NodeHandle};
 use sluice_policy::{Compiler, Limits, Policies, PolicyConfig, SlotConfig};
-use sluice_stratum_v1::SessionConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -27,23 +24,23 @@ use crate::clock::{self, Clock};
 use crate::config::{self, Config};
 use crate::health;
 use crate::http;
+use crate::identity::Endpoint;
 use crate::jobs::{self, Board, BoardConfig, Splitter};
 use crate::metrics::Metrics;
 use crate::net::connection::Shared;
-use crate::net::gate::{Gate, GateConfig};
-use crate::net::listener::{Entrance, Listener};
-use crate::net::tls::Certificate;
+use crate::net::doors::{self, Doors, Listening};
+use crate::net::prefixes::Prefixes;
 use crate::view::View;
 
-/// Replies of one miner that may wait for the ledger; then its input waits.
-const HELD_REPLIES: usize = 1024;
 /// How long the end of the pool may take.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running pool.
 pub struct Pool {
     pub http: SocketAddr,
+    /// SV1.
     pub listeners: Vec<Listening>,
+    pub stratum_v2: Option<Endpoint>,
     pub policies: Policies,
     pub ledger: Ledger,
     pub metrics: Arc<Metrics>,
@@ -54,14 +51,6 @@ pub struct Pool {
     block_tasks: JoinSet<()>,
     /// The journal's task runs while this lives.
     stop_journal: oneshot::Sender<()>,
-}
-
-/// A listener that is open.
-#[derive(Clone, Debug)]
-pub struct Listening {
-    pub name: String,
-    pub address: SocketAddr,
-    pub tls: bool,
 }
 
 /// What the tasks of a pool are started with.
@@ -100,17 +89,19 @@ impl Pool {
             policies,
             board: Arc::clone(&board),
             blocks: desk,
-            extranonces: Mutex::new(Extranonces::new(u8::try_from(seed >> 24).unwrap_or(0))),
+            prefixes: Prefixes::new(Extranonces::new(u8::try_from(seed >> 24).unwrap_or(0)), |protocol| {
+                doors::channels_limit(config, protocol)
+            }),
             metrics,
             closing: closing_seen,
             accepting: accepting_seen,
         });
-        let bound = bind_listeners(config)?;
+        let doors = Doors::bind(config)?;
         let http = bind_http(config).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(jobs::keep(board, splitter(config, &shared), node.templates(), requests, reloads));
         let (config, store) = (config.clone(), Arc::new(store));
-        Start { config, shared, node, store, block_events, found, accepting, closing }.run(tasks, bound, http)
+        Start { config, shared, node, store, block_events, found, accepting, closing }.run(tasks, doors, http)
     }
 
     /// Ends connections, writes what is left, stops.
@@ -140,12 +131,7 @@ impl Pool {
 }
 
 impl Start {
-    fn run(
-        self,
-        mut tasks: JoinSet<()>,
-        (listeners, open): (Vec<Listener>, Vec<Listening>),
-        http: TcpListener,
-    ) -> anyhow::Result<Pool> {
+    fn run(self, mut tasks: JoinSet<()>, doors: Doors, http: TcpListener) -> anyhow::Result<Pool> {
         let Self { config, shared, node, store, block_events, found, accepting, closing } = self;
         let Shared { policies, ledger, metrics, .. } = &*shared;
         let (count, blocks_seen) = watch::channel(0);
@@ -177,17 +163,15 @@ impl Start {
         ));
         tasks.spawn(health::sample(shared.clock, Arc::clone(metrics)));
         tasks.spawn(health::count_reloads(policies.events(), Arc::clone(metrics)));
-        let gate = Gate::new(gate_config(&config));
-        let entrance = Entrance { shared: Arc::clone(&shared), gate, ids: Arc::new(AtomicU64::new(1)) };
-        for listener in listeners {
-            tasks.spawn(listener.serve(entrance.clone()));
-        }
+        let (listeners, stratum_v2) = (doors.listening()?, doors.endpoint()?);
+        doors.open(&config, &shared, &mut tasks);
         let address = http.local_addr()?;
-        let view = Arc::new(View::new(config.network, &shared, &node, blocks_seen));
+        let view = Arc::new(View::new(config.network, &shared, &node, blocks_seen, stratum_v2));
         tasks.spawn(serve_http(http, view, Arc::clone(metrics), closing.subscribe()));
         Ok(Pool {
             http: address,
-            listeners: open,
+            listeners,
+            stratum_v2,
             policies: policies.clone(),
             ledger: ledger.clone(),
             metrics: Arc::clone(metrics),
@@ -308,51 +292,6 @@ fn pool_mark(config: &Config) -> PoolMark {
     PoolMark {
         tag: config.pool.tag.clone().into_bytes(),
         extranonce_length: ExtranoncePrefix::LENGTH + config.stratum_v1.extranonce2_size,
-    }
-}
-
-fn gate_config(config: &Config) -> GateConfig {
-    let v1 = &config.stratum_v1;
-    GateConfig {
-        connections: v1.max_connections,
-        connections_per_address: v1.max_connections_per_address,
-        reconnects_per_minute: v1.reconnects_per_minute,
-        ban: v1.ban,
-        never_ban: v1.never_ban.clone(),
-    }
-}
-
-fn bind_listeners(config: &Config) -> anyhow::Result<(Vec<Listener>, Vec<Listening>)> {
-    let mut listeners = Vec::new();
-    let mut open = Vec::new();
-    for listener in &config.stratum_v1.listeners {
-        let certificate = listener.tls.clone().map(Certificate::load).transpose()?;
-        let session = Arc::new(session_config(config, listener));
-        let bound = Listener::bind(listener.listen, session, listener.proxy_protocol, certificate)?;
-        open.push(Listening { name: listener.name.clone(), address: bound.address()?, tls: bound.has_tls() });
-        listeners.push(bound);
-    }
-    Ok((listeners, open))
-}
-
-fn session_config(config: &Config, listener: &config::Listener) -> SessionConfig {
-    let v1 = &config.stratum_v1;
-    SessionConfig {
-        listener: listener.name.as_str().into(),
-        start: listener.start_difficulty,
-        floor: listener.minimum_difficulty,
-        ceiling: listener.maximum_difficulty,
-        extranonce2_length: v1.extranonce2_size,
-        version_mask: v1.version_mask,
-        rules: Rules { stale_grace: v1.stale_grace },
-        line_limit: v1.line_limit,
-        subscribe_timeout: v1.subscribe_timeout,
-        authorize_timeout: v1.authorize_timeout,
-        idle_timeout: v1.idle_timeout,
-        messages_per_minute: v1.messages_per_minute,
-        workers_per_connection: v1.workers_per_connection,
-        held_replies: HELD_REPLIES,
-        rejected_in_a_row: v1.rejected_in_a_row,
     }
 }
 

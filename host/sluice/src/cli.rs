@@ -35,6 +35,7 @@ pub enum Command {
     Demo(Demo),
     Run(Run),
     Check(Check),
+    Keygen(Keygen),
     Status(Status),
     Plugin(Plugin),
     CompileComponent(CompileComponent),
@@ -42,15 +43,18 @@ pub enum Command {
 
 /// Runs a pool on a simulated chain, with a small CPU miner: nothing to install, nothing to configure.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = example!("sluice demo", "sluice demo --sv1 127.0.0.1:0 --http 127.0.0.1:0 --blocks 1"))]
+#[command(after_help = example!("sluice demo", "sluice demo --sv1 127.0.0.1:0 --sv2 127.0.0.1:0 --http 127.0.0.1:0 --blocks 1"))]
 pub struct Demo {
     /// Where SV1 miners connect; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3333")]
     pub sv1: SocketAddr,
+    /// Where SV2 miners connect; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3336")]
+    pub sv2: SocketAddr,
     /// Where the status page and the API are; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,
-    /// Where the ledger is kept [default: a temporary directory, removed at the end].
+    /// Where the ledger and the SV2 authority key are kept [default: a temporary directory, removed at the end].
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Where the plugins are; files replaced there are reloaded [default: the shipped ones].
@@ -73,13 +77,35 @@ pub struct Run {
     pub config: PathBuf,
 }
 
-/// Checks the configuration, the data directory, certificates and plugins, and lists all problems at once.
+/// Checks the configuration, the data directory, keys, certificates and plugins, and lists all problems at once.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = example!("sluice check --config config/regtest.toml"))]
 pub struct Check {
     /// The configuration, as in config/sluice.toml.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// Makes the pool's Stratum V2 authority key, or a certificate that it signs.
+///
+/// Miners check the pool with the public key. With --certify the secret key can stay off the pool's machine: the pool
+/// then has the file of --out, which holds a key of its own and a certificate for it.
+#[derive(Clone, Debug, Args)]
+#[command(override_usage = "sluice keygen DIR\n       sluice keygen --certify FILE [--days N] --out FILE",
+    after_help = example!("sluice keygen keys", "sluice keygen --certify keys/authority.key --days 90 --out pool.cert"))]
+pub struct Keygen {
+    /// Where authority.key (secret) and authority.pub are written; never over existing ones.
+    #[arg(value_name = "DIR", required_unless_present = "certify", conflicts_with_all = ["certify", "out", "days"])]
+    pub dir: Option<PathBuf>,
+    /// The authority.key that signs a certificate.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    pub certify: Option<PathBuf>,
+    /// How long the certificate is valid.
+    #[arg(long, value_name = "N", requires = "certify", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// Where the certificate and its key are written; never over an existing file.
+    #[arg(long, value_name = "FILE", requires = "certify")]
+    pub out: Option<PathBuf>,
 }
 
 /// Shows what a running pool says of itself.

@@ -7,9 +7,12 @@ use sluice_core::units::Difficulty;
 
 use crate::app::Pool;
 use crate::cli;
+use crate::commands::keygen::{self, SECRET_FILE};
 use crate::config::{self, Config};
 use crate::console::{self, say};
+use crate::identity::Endpoint;
 use crate::miner::Miner;
+use crate::run::tell_stratum_v2;
 
 /// The shipped policies, so that the program runs anywhere.
 const SHIPPED: [(&str, &[u8]); 5] = [
@@ -25,6 +28,9 @@ const MINER_ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 const POOL_ADDRESS: &str = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
 /// At a few million hashes a second, a block every quarter of a minute.
 const NETWORK_DIFFICULTY: f64 = 0.01;
+/// Of the listeners, within reach of one CPU.
+const START_DIFFICULTY: f64 = 0.001;
+const MINIMUM_DIFFICULTY: f64 = 0.000_01;
 
 /// Runs the demo until interrupted, or until so many blocks were accepted.
 ///
@@ -35,7 +41,8 @@ pub async fn run(args: &cli::Demo, interrupted: impl Future<Output = ()>) -> any
     let data = scratch.dir.clone();
     let plugins = args.plugins.clone().unwrap_or_else(|| data.join("plugins"));
     unpack(&plugins)?;
-    let pool = Pool::start(&configuration(args, &data, &plugins)?).await?;
+    let authority = authority(&data)?;
+    let pool = Pool::start(&configuration(args, &data, &plugins, authority)?).await?;
     introduce(&pool, &plugins, &data);
     let address = pool.listeners.first().context("the demo has a listener")?.address;
     let username = format!("{MINER_ADDRESS}.demo");
@@ -65,6 +72,9 @@ fn introduce(pool: &Pool, plugins: &Path, data: &Path) {
     for listener in &pool.listeners {
         say(&format!("sv1      stratum+tcp://{}", listener.address));
     }
+    if let Some(endpoint) = &pool.stratum_v2 {
+        tell_stratum_v2(endpoint);
+    }
     say(&format!("http     http://{}/", pool.http));
     say(&format!("plugins  {}  (replace a file there, and the pool follows)", plugins.display()));
     say(&format!("data     {}", data.display()));
@@ -74,6 +84,19 @@ fn introduce(pool: &Pool, plugins: &Path, data: &Path) {
             listener.address
         ));
     }
+    if let Some(endpoint) = &pool.stratum_v2 {
+        say("paste    for SRI's translator_sv2, in its configuration:");
+        translator_upstream(endpoint).lines().for_each(|line| say(&format!("         {line}")));
+    }
+}
+
+/// What to put into the configuration of SRI's translator, which takes SV1 miners to an SV2 pool.
+pub fn translator_upstream(endpoint: &Endpoint) -> String {
+    let (host, port, key) = (endpoint.address.ip(), endpoint.address.port(), endpoint.authority);
+    format!(
+        "[[upstreams]]\naddress = \"{host}\"\nport = {port}\nauthority_pubkey = \"{key}\"\n\
+         user_identity = \"{MINER_ADDRESS}.proxy\""
+    )
 }
 
 /// The demo's directory; removed at the end where nobody named one.
@@ -114,7 +137,21 @@ fn unpack(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn configuration(args: &cli::Demo, data: &Path, plugins: &Path) -> anyhow::Result<Config> {
+/// The SV2 authority's key, made with the first start in `data`, so that miners keep what they were given.
+fn authority(data: &Path) -> anyhow::Result<PathBuf> {
+    let file = data.join(SECRET_FILE);
+    if !file.exists() {
+        keygen::new_authority(data)?;
+    }
+    Ok(file)
+}
+
+fn configuration(
+    args: &cli::Demo,
+    data: &Path,
+    plugins: &Path,
+    authority: PathBuf,
+) -> anyhow::Result<Config> {
     let text = format!(
         r#"
 network = "regtest"
@@ -125,6 +162,9 @@ address = "{POOL_ADDRESS}"
 enabled = true
 [[stratum_v1.listener]]
 name = "demo"
+[stratum_v2]
+enabled = true
+authority_key = "{SECRET_FILE}"
 [policy]
 dir = "."
 [policy.auth]
@@ -149,8 +189,17 @@ settings = {{ fee-bps = 100 }}
     });
     if let Some(listener) = config.stratum_v1.listeners.first_mut() {
         listener.listen = args.sv1;
-        listener.start_difficulty = Difficulty::saturating(0.001);
-        listener.minimum_difficulty = Difficulty::saturating(0.000_01);
+        listener.start_difficulty = Difficulty::saturating(START_DIFFICULTY);
+        listener.minimum_difficulty = Difficulty::saturating(MINIMUM_DIFFICULTY);
+    }
+    if let Some(v2) = &mut config.stratum_v2 {
+        v2.listen = args.sv2;
+        v2.identity = config::IdentitySource::Authority(authority);
+        v2.start_difficulty = Difficulty::saturating(START_DIFFICULTY);
+        v2.minimum_difficulty = Difficulty::saturating(MINIMUM_DIFFICULTY);
     }
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ use sluice_core::policy::payout::Plan;
 use sluice_core::template::Template;
 use sluice_core::units::{Moment, VersionMask};
 use sluice_stratum_v1::Announcement;
+use sluice_stratum_v2::Broadcast;
+use sluice_stratum_v2::messages::TailError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -24,26 +26,46 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 pub use split::{Patience, Splitter};
 
-/// A job in the form each protocol sends it.
+/// A job, and the form in which each protocol sends it: one field for each, picked by [`crate::net::connection::Pick`].
 #[derive(Debug)]
 pub struct Published {
     pub job: Arc<Job>,
     pub stratum_v1: Arc<Announcement>,
+    pub stratum_v2: Arc<Broadcast>,
     /// When it was put on the board, to measure the fan-out.
     pub at: Instant,
+}
+
+impl Published {
+    /// Encodes the job for each protocol, once.
+    fn new(job: Job) -> Result<Self, TailError> {
+        let job = Arc::new(job);
+        let stratum_v1 = Arc::new(Announcement::new(Arc::clone(&job)));
+        let stratum_v2 = Arc::new(Broadcast::new(Arc::clone(&job))?);
+        Ok(Self { job, stratum_v1, stratum_v2, at: Instant::now() })
+    }
 }
 
 /// Work as one coinbase sees it; `None` until the first job is made.
 pub type Posting = watch::Receiver<Option<Arc<Published>>>;
 
 /// Coinbases of accounts that are kept whether or not somebody mines to them; beyond it those that nobody holds are
-/// forgotten. Those that are held are no more than there are connections.
+/// forgotten. Those that are held are no more than there are channels.
 const COINBASES_LIMIT: usize = 200_000;
 /// Accounts that wait for their first job. When it is full, the connection waits for a place.
 const REQUESTS_LIMIT: usize = 1024;
 
+/// Whose work a posting is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coinbase {
+    /// One for all accounts: a connection needs it once.
+    Everybodys,
+    /// The account's own, which depends on the finder.
+    Own,
+}
+
 /// A coinbase: everybody's, or one account's.
-type Key = Option<AccountName>;
+pub(crate) type Key = Option<AccountName>;
 
 struct Line {
     posted: watch::Sender<Option<Arc<Published>>>,
@@ -101,8 +123,8 @@ impl Board {
     }
 
     /// The work of an account. Closed when the plan changes: subscribe again then.
-    pub async fn subscribe(&self, account: &AccountName) -> Posting {
-        let (posting, is_new) = {
+    pub async fn subscribe(&self, account: &AccountName) -> (Posting, Coinbase) {
+        let (posting, coinbase, is_new) = {
             let mut inner = self.lock();
             let key = inner.plan.per_finder.then(|| account.clone());
             if key.is_some() && inner.lines.len() >= COINBASES_LIMIT {
@@ -110,13 +132,14 @@ impl Board {
             }
             let is_new = !inner.lines.contains_key(&key);
             let line = inner.lines.entry(key.clone()).or_insert_with(Line::new);
-            (line.posted.subscribe(), is_new && key.is_some())
+            let coinbase = if key.is_some() { Coinbase::Own } else { Coinbase::Everybodys };
+            (line.posted.subscribe(), coinbase, is_new)
         };
-        if is_new {
+        if is_new && coinbase == Coinbase::Own {
             // The board's task has ended only when the pool stops.
             let _ = self.requests.send(account.clone()).await;
         }
-        posting
+        (posting, coinbase)
     }
 
     /// A job made after `sent`, to carry a changed difficulty: one that was made for somebody else, or a new one.
@@ -149,7 +172,7 @@ impl Board {
     }
 
     /// Another plan: all lines are closed, and connections subscribe again.
-    fn set_plan(&self, plan: Plan) {
+    pub(crate) fn set_plan(&self, plan: Plan) {
         let mut inner = self.lock();
         if plan.per_finder != inner.plan.per_finder {
             inner.lines.clear();
@@ -158,7 +181,7 @@ impl Board {
     }
 
     /// Other work: what the coinbases of the last paid does not fit it.
-    fn set_work(&self, work: &Arc<Work>) {
+    pub(crate) fn set_work(&self, work: &Arc<Work>) {
         let mut inner = self.lock();
         inner.work = Some(Arc::clone(work));
         for line in inner.lines.values_mut() {
@@ -178,7 +201,7 @@ impl Board {
     }
 
     /// Makes a job and hands it to everybody on the line.
-    fn publish(&self, key: &Key, payments: Arc<[Payment]>) {
+    pub(crate) fn publish(&self, key: &Key, payments: Arc<[Payment]>) {
         let mut inner = self.lock();
         let Some(work) = inner.work.clone() else { return };
         let Some(published) = self.publishable(work, Arc::clone(&payments), key.as_ref()) else { return };
@@ -215,14 +238,13 @@ impl Board {
         let height = work.template.height;
         // Unlike any nonce of an earlier run: the time is in it.
         let nonce = (now.wall.0 << 20) ^ u64::from(id.0);
-        match Job::new((id, nonce), work, payments, &self.config.mark, now)
-            .map(|job| job.owned_by(owner.cloned()))
-        {
-            Ok(job) => {
+        let made = Job::new((id, nonce), work, payments, &self.config.mark, now)
+            .map_err(anyhow::Error::from)
+            .and_then(|job| Ok(Published::new(job.owned_by(owner.cloned()))?));
+        match made {
+            Ok(published) => {
                 self.metrics.job_built(height.saturating_sub(1));
-                let job = Arc::new(job);
-                let stratum_v1 = Arc::new(Announcement::new(Arc::clone(&job)));
-                Some(Arc::new(Published { job, stratum_v1, at: Instant::now() }))
+                Some(Arc::new(published))
             }
             Err(error) => {
                 tracing::error!(%error, height, "job not made");

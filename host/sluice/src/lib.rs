@@ -1,7 +1,7 @@
 //! The pool as a library: the binary is a thin shell around it, and the tests drive it from outside.
 //!
 //! Reading order: [`app`] puts the parts together; [`net`] runs connections, [`jobs`] makes work, [`blocks`] takes
-//! blocks; [`http`], [`view`] and [`metrics`] show what happens; [`config`] and [`cli`] are what it is told.
+//! blocks; [`identity`] is what SV2 miners know the pool by; [`http`], [`view`] and [`metrics`] show what happens; [`config`] and [`cli`] are what it is told.
 
 pub mod app;
 pub mod blocks;
@@ -14,6 +14,7 @@ pub mod console;
 pub mod demo;
 pub mod health;
 pub mod http;
+pub mod identity;
 pub mod jobs;
 pub mod metrics;
 pub mod miner;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use sluice::cli::{self, Cli, Command, PluginCommand, exit};
 use sluice::config::{Config, LogFormat};
-use sluice::{commands, demo, run};
+use sluice::{clock, commands, demo, run};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -43,6 +43,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             exit::OK
         }
         Command::Check(args) => commands::check::run(&args.config, run::deeper_problems, out, problems)?,
+        Command::Keygen(args) => commands::keygen::run(&args, clock::wall(), out)?,
         Command::Status(args) => commands::status::run(&args, out)?,
         Command::Plugin(cli::Plugin { command: PluginCommand::Inspect(args) }) => {
             commands::plugin::render(&run::inspect(&args.file)?, args.json, out)?

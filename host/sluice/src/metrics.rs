@@ -19,7 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
-use sluice_core::session::Close;
+use sluice_core::session::{ChannelKind, Close};
 use sluice_core::share::Reason;
 use sluice_core::units::{Difficulty, Hashrate, Moment};
 
@@ -41,6 +41,11 @@ pub struct Metrics {
     protocols: [PerProtocol; Protocol::ALL.len()],
     closed: Family<ByTwo, Counter>,
     refused: Family<ByTwo, Counter>,
+    handshakes_failed: Family<ByTwo, Counter>,
+    channels: Family<ByTwo, Gauge>,
+    channels_opened: Family<ByTwo, Counter>,
+    channels_refused: Family<ByTwo, Counter>,
+    strayed: Family<ByTwo, Counter>,
     logins: Family<ByTwo, Counter>,
     blocks: Family<ByTwo, Counter>,
     jobs_built: Counter,
@@ -51,6 +56,7 @@ pub struct Metrics {
     policy_traps: Family<ByKind, Counter>,
     policy_reloads: Family<ByReload, Counter>,
     node_healthy: Family<ByNode, Gauge>,
+    certificate_end: Gauge,
     hashrate: Gauge<f64, AtomicU64>,
 }
 
@@ -63,6 +69,8 @@ struct PerProtocol {
     accepted: Counter,
     rejected: [Counter; Reason::ALL.len()],
     work: Work,
+    acknowledgements: Counter,
+    shares_acknowledged: Counter,
     jobs_sent: Counter,
     fanout_seconds: Histogram,
     bytes_received: Counter,
@@ -85,6 +93,11 @@ impl Metrics {
         Self {
             closed: added(r, "connections_closed", "Connections that ended, by reason"),
             refused: added(r, "connections_refused", "Connections refused at the door, by cause"),
+            handshakes_failed: added(r, "handshakes_failed", "Connections that ended before work, by reason"),
+            channels: added(r, "channels", "Channels that are open, by kind"),
+            channels_opened: added(r, "channels_opened", "Channels opened, by kind"),
+            channels_refused: added(r, "channels_refused", "Channels refused, by the code sent"),
+            strayed: added(r, "strayed", "Messages not as specified that were let pass, by what is wrong"),
             logins: added(r, "logins", "Logins, by outcome"),
             blocks: added(r, "blocks", "Blocks: found, then accepted or rejected by the nodes"),
             jobs_built: added(r, "jobs_built", "Jobs made from templates"),
@@ -95,6 +108,11 @@ impl Metrics {
             policy_traps: added(r, "policy_traps", "Calls of a policy that were stopped"),
             policy_reloads: added(r, "policy_reloads", "Reloads of a policy, by outcome"),
             node_healthy: added(r, "node_healthy", "1 where the node answers and is synced, else 0"),
+            certificate_end: added(
+                r,
+                "stratum_v2_certificate_end_seconds",
+                "When the certificate that miners are shown runs out, in seconds since 1970",
+            ),
             hashrate: added(r, "hashrate", "Estimated hashes per second over the last minute"),
             history: History::default(),
             protocols,
@@ -121,6 +139,46 @@ impl Metrics {
 
     pub fn connections(&self, protocol: Protocol) -> u64 {
         u64::try_from(self.of(protocol).open.get()).unwrap_or(0)
+    }
+
+    /// A connection that ended before its peer had come through the handshake; counted as closed too.
+    pub fn handshake_failed(&self, protocol: Protocol, why: Close) {
+        self.handshakes_failed.get_or_create(&ByTwo::reason(protocol, why.label())).inc();
+    }
+
+    pub fn channel_opened(&self, protocol: Protocol, kind: ChannelKind) {
+        let label = ByTwo::kind(protocol, kind.label());
+        self.channels_opened.get_or_create(&label).inc();
+        self.channels.get_or_create(&label).inc();
+    }
+
+    /// Channels that are open.
+    pub fn channels(&self, protocol: Protocol, kind: ChannelKind) -> u64 {
+        let open = self.channels.get(&ByTwo::kind(protocol, kind.label()));
+        open.map_or(0, |open| u64::try_from(open.get()).unwrap_or(0))
+    }
+
+    /// `count` channels of a kind, closed one by one or with their connection.
+    pub fn channels_closed(&self, protocol: Protocol, kind: ChannelKind, count: u32) {
+        if count > 0 {
+            self.channels.get_or_create(&ByTwo::kind(protocol, kind.label())).dec_by(count.into());
+        }
+    }
+
+    /// `code`: one of the codes that the protocol knows.
+    pub fn channel_refused(&self, protocol: Protocol, code: &'static str) {
+        self.channels_refused.get_or_create(&ByTwo::code(protocol, code)).inc();
+    }
+
+    /// One message told a miner that so many of its shares are in the log.
+    pub fn acknowledged(&self, protocol: Protocol, shares: u32) {
+        self.of(protocol).acknowledgements.inc();
+        self.of(protocol).shares_acknowledged.inc_by(shares.into());
+    }
+
+    /// A peer's message was not as specified and was let pass. `what`: one of the protocol's labels.
+    pub fn strayed(&self, protocol: Protocol, what: &'static str) {
+        self.strayed.get_or_create(&ByTwo::what(protocol, what)).inc();
     }
 
     /// A connection that never came to be.
@@ -156,7 +214,17 @@ impl Metrics {
         self.protocols.iter().map(|protocol| protocol.accepted.get()).sum()
     }
 
+    pub fn accepted_by(&self, protocol: Protocol) -> u64 {
+        self.of(protocol).accepted.get()
+    }
+
     /// For each reason, in the order of [`Reason::ALL`].
+    pub fn rejected_by(&self, protocol: Protocol) -> [(Reason, u64); Reason::ALL.len()] {
+        let counters = &self.of(protocol).rejected;
+        Reason::ALL.map(|reason| (reason, counters.get(reason as usize).map_or(0, Counter::get)))
+    }
+
+    /// For each reason, in the order of [`Reason::ALL`], of all protocols.
     pub fn rejected(&self) -> [(Reason, u64); Reason::ALL.len()] {
         Reason::ALL.map(|reason| {
             let counters =
@@ -220,6 +288,11 @@ impl Metrics {
         self.node_healthy.get_or_create(&ByNode { node }).set(i64::from(healthy));
     }
 
+    /// When the certificate that SV2 miners are shown runs out, in seconds since 1970.
+    pub fn certificate_ends(&self, unix_s: u64) {
+        self.certificate_end.set(i64::try_from(unix_s).unwrap_or(i64::MAX));
+    }
+
     /// Adds a point to the history; called every [`history::STEP`] by one task, with one clock.
     pub fn sample(&self, at: Moment) {
         let rejected = self.rejected().iter().map(|(_, count)| count).sum();
@@ -265,6 +338,10 @@ fn register_protocols(r: &mut Registry) -> [PerProtocol; Protocol::ALL.len()] {
     let accepted: Family<ByProtocol, Counter> = added(r, "shares_accepted", "Shares accepted");
     let rejected: Family<ByTwo, Counter> = added(r, "shares_rejected", "Shares rejected, by reason");
     let work: Family<ByProtocol, Work> = added(r, "work", "Difficulty of the accepted shares, added up");
+    let acknowledgements: Family<ByProtocol, Counter> =
+        added(r, "acknowledgements", "Messages that acknowledge shares, each for many");
+    let acknowledged: Family<ByProtocol, Counter> =
+        added(r, "shares_acknowledged", "Shares acknowledged by such messages");
     let jobs_sent: Family<ByProtocol, Counter> = added(r, "jobs_sent", "Jobs sent to miners");
     let fanout: Family<ByProtocol, Histogram, fn() -> Histogram> =
         Family::new_with_constructor(histogram_of_fanouts as fn() -> Histogram);
@@ -279,6 +356,8 @@ fn register_protocols(r: &mut Registry) -> [PerProtocol; Protocol::ALL.len()] {
         rejected: Reason::ALL
             .map(|reason| rejected.get_or_create_owned(&ByTwo::reason(protocol, reason.label()))),
         work: of(&work, protocol),
+        acknowledgements: of(&acknowledgements, protocol),
+        shares_acknowledged: of(&acknowledged, protocol),
         jobs_sent: of(&jobs_sent, protocol),
         fanout_seconds: of(&fanout, protocol),
         bytes_received: of(&received, protocol),

@@ -5,12 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use sluice_core::policy::PolicyKind;
+use sluice_core::units::Timestamp;
 use sluice_policy::{Loader, Policies, ReloadOutcome};
 
 use crate::app::{self, Pool};
+use crate::clock;
 use crate::commands::plugin::{CheckResult, Import, Inspection};
 use crate::config::Config;
 use crate::console::say;
+use crate::identity::{self, Endpoint};
 
 /// How often the configuration file is looked at for changed policy settings.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,6 +28,9 @@ pub async fn run(file: &Path, config: Config, interrupted: impl Future<Output = 
         let scheme = if listener.tls { "stratum+ssl" } else { "stratum+tcp" };
         say(&format!("sv1      {scheme}://{}  ({})", listener.address, listener.name));
     }
+    if let Some(endpoint) = &pool.stratum_v2 {
+        tell_stratum_v2(endpoint);
+    }
     say(&format!("http     http://{}/", pool.http));
     tokio::select! {
         () = follow_settings(file, config, &pool.policies) => {}
@@ -33,6 +39,14 @@ pub async fn run(file: &Path, config: Config, interrupted: impl Future<Output = 
     tracing::info!("stopping");
     pool.stop().await;
     Ok(())
+}
+
+/// Tells where SV2 miners connect (N-40).
+pub fn tell_stratum_v2(endpoint: &Endpoint) {
+    say(&format!("sv2      {endpoint}"));
+    if let Some(address) = endpoint.plain_text {
+        say(&format!("sv2      tcp://{address}  (plain text, for labs)"));
+    }
 }
 
 /// Hands changed policy settings to the policies while they run. Every other change waits for a restart, and says so.
@@ -77,7 +91,8 @@ async fn follow_settings(file: &Path, mut config: Config, policies: &Policies) {
     }
 }
 
-/// What `check` finds beyond the file itself: plugins that do not load, files that cannot be read.
+/// What `check` finds beyond the file itself: plugins that do not load, files that cannot be read,
+/// certificates that are not valid.
 pub fn deeper_problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     if let Err(error) = app::check_data_dir(&config.data_dir) {
@@ -90,6 +105,7 @@ pub fn deeper_problems(config: &Config) -> Vec<String> {
             problems.push(format!("stratum_v1.listener {}: {error:#}", listener.name));
         }
     }
+    problems.extend(identity_problem(config, clock::wall()));
     match app::compiler()
         .and_then(|compiler| Ok(Loader::new(&config.data_dir.join("policies"), compiler, config.network)?))
     {
@@ -100,6 +116,13 @@ pub fn deeper_problems(config: &Config) -> Vec<String> {
         Err(error) => problems.push(format!("policy: {error:#}")),
     }
     problems
+}
+
+/// Why SV2 could not begin at `now`: a key file that cannot be used, a certificate that is not valid.
+fn identity_problem(config: &Config, now: Timestamp) -> Option<String> {
+    let v2 = config.stratum_v2.as_ref()?;
+    let error = identity::start(&v2.identity, now).err()?;
+    Some(format!("stratum_v2: {error:#}"))
 }
 
 fn load(loader: &Loader, config: &Config, kind: PolicyKind) -> anyhow::Result<()> {
@@ -154,3 +177,6 @@ pub fn inspect(file: &PathBuf) -> anyhow::Result<Inspection> {
         checks,
     })
 }
+
+#[cfg(test)]
+mod tests;

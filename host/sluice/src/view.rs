@@ -12,9 +12,10 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::http::{
-    Answer, BlockInfo, Connections, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo, Shares,
-    Tip, ViewError, WorkerInfo,
+    Answer, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo,
+    Shares, StratumV2Info, Tip, ViewError, WorkerInfo,
 };
+use crate::identity::Endpoint;
 use crate::jobs::Posting;
 use crate::metrics::Metrics;
 use crate::net::connection::Shared;
@@ -30,12 +31,20 @@ pub struct View {
     ledger_health: watch::Receiver<LedgerHealth>,
     blocks: watch::Receiver<u64>,
     accepting: watch::Receiver<bool>,
+    stratum_v2: Option<Endpoint>,
 }
 
 impl View {
-    pub fn new(network: Network, shared: &Shared, node: &NodeHandle, blocks: watch::Receiver<u64>) -> Self {
+    pub fn new(
+        network: Network,
+        shared: &Shared,
+        node: &NodeHandle,
+        blocks: watch::Receiver<u64>,
+        stratum_v2: Option<Endpoint>,
+    ) -> Self {
         Self {
             network,
+            stratum_v2,
             ledger: shared.ledger.clone(),
             policies: shared.policies.clone(),
             metrics: Arc::clone(&shared.metrics),
@@ -68,10 +77,15 @@ impl PoolView for View {
             network: network_name(self.network).to_owned(),
             tip,
             job,
-            connections: Connections::of(&self.metrics),
+            connections: ByProtocol::of(|protocol| self.metrics.connections(protocol)),
+            channels: Channels::of(&self.metrics),
             shares: Shares::of(&self.metrics),
             hashrate: self.metrics.hashrate().0,
             blocks: *self.blocks.borrow(),
+            stratum_v2: self.stratum_v2.as_ref().map(|endpoint| StratumV2Info {
+                address: endpoint.address.to_string(),
+                authority_public_key: endpoint.authority.to_string(),
+            }),
         }
     }
 

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 use sluice::commands::status::{Response, get};
 use sluice::http::{
-    Answer, BlockInfo, Connections, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo, Shares,
-    Tip, ViewError, WorkerInfo, serve,
+    Answer, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo,
+    Shares, StratumV2Info, Tip, ViewError, WorkerInfo, serve,
 };
 use sluice::metrics::{Metrics, Refused};
 use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
+use sluice_core::session::ChannelKind;
 use sluice_core::share::Reason;
 use sluice_core::units::{Moment, Timestamp};
 use tokio::net::TcpListener;
@@ -24,6 +25,8 @@ use tokio::task::JoinHandle;
 /// A pool that says hostile things and whose ledger may be out of order.
 struct MadeUp {
     stopped: AtomicBool,
+    /// Where SV2 miners connect, if they can.
+    stratum_v2: Option<StratumV2Info>,
     ledger_fails: AtomicBool,
     /// Queries of the ledger that wait for `answers`.
     waiting: watch::Sender<usize>,
@@ -34,8 +37,16 @@ impl Default for MadeUp {
     fn default() -> Self {
         let (stopped, ledger_fails) = (AtomicBool::default(), AtomicBool::default());
         let answers = Semaphore::new(Semaphore::MAX_PERMITS);
-        Self { stopped, ledger_fails, waiting: watch::Sender::new(0), answers }
+        let stratum_v2 = Some(second_door("192.0.2.1:3336"));
+        Self { stopped, stratum_v2, ledger_fails, waiting: watch::Sender::new(0), answers }
     }
+}
+
+/// An authority's key, as text (N-40).
+const KEY: &str = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXh";
+
+fn second_door(address: &str) -> StratumV2Info {
+    StratumV2Info { address: address.to_owned(), authority_public_key: KEY.to_owned() }
 }
 
 const HOSTILE: &str = "<b>bold</b>\"'&";
@@ -53,16 +64,17 @@ impl MadeUp {
 
 impl PoolView for MadeUp {
     fn pool(&self) -> PoolInfo {
-        let metrics = Metrics::new();
-        metrics.share_rejected(Protocol::StratumV1, Reason::Stale);
+        let metrics = counted();
         PoolInfo {
             network: "regtest".to_owned(),
             tip: Some(Tip { height: 101, hash: "0f".repeat(32) }),
             job: Some(JobInfo { id: "2a".to_owned(), height: 102, age_ms: 1500 }),
-            connections: Connections { stratum_v1: 4, stratum_v2: 0 },
-            shares: Shares { accepted: 9, ..Shares::of(&metrics) },
+            connections: ByProtocol::of(|protocol| metrics.connections(protocol)),
+            channels: Channels::of(&metrics),
+            shares: Shares::of(&metrics),
             hashrate: 2.5e12,
             blocks: 3,
+            stratum_v2: self.stratum_v2.clone(),
         }
     }
 
@@ -137,6 +149,21 @@ impl PoolView for MadeUp {
     }
 }
 
+/// Four connections of SV1 and two of SV2, seven shares of SV1 and two of SV2, one of each rejected.
+fn counted() -> Metrics {
+    let metrics = Metrics::new();
+    (0..4).for_each(|_| metrics.connection_opened(Protocol::StratumV1));
+    (0..2).for_each(|_| metrics.connection_opened(Protocol::StratumV2));
+    (0..3).for_each(|_| metrics.channel_opened(Protocol::StratumV2, ChannelKind::Standard));
+    metrics.channel_opened(Protocol::StratumV2, ChannelKind::Extended);
+    metrics.channels_closed(Protocol::StratumV2, ChannelKind::Standard, 1);
+    metrics.shares_accepted(Protocol::StratumV1, 7, 7.0);
+    metrics.shares_accepted(Protocol::StratumV2, 2, 2.0);
+    metrics.share_rejected(Protocol::StratumV1, Reason::Stale);
+    metrics.share_rejected(Protocol::StratumV2, Reason::LowDifficulty);
+    metrics
+}
+
 struct Server {
     address: SocketAddr,
     pool: Arc<MadeUp>,
@@ -147,9 +174,13 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::of(MadeUp::default()).await
+    }
+
+    async fn of(pool: MadeUp) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (pool, metrics) = (Arc::new(MadeUp::default()), Arc::new(Metrics::new()));
+        let (pool, metrics) = (Arc::new(pool), Arc::new(Metrics::new()));
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move {
             let _ = stopped.await;
@@ -182,23 +213,64 @@ impl Server {
     }
 }
 
+/// Every reason is there; those in `some` are not 0.
+fn rejected(some: &[(&str, u64)]) -> Value {
+    let mut all = serde_json::json!({
+        "unknown_job": 0, "stale": 0, "duplicate": 0, "low_difficulty": 0, "time_too_old": 0, "time_too_new": 0,
+        "bad_version": 0, "bad_extranonce": 0, "unauthorized": 0, "malformed": 0,
+    });
+    some.iter().for_each(|(reason, count)| all[*reason] = (*count).into());
+    all
+}
+
 #[tokio::test]
 async fn pool_has_the_documented_shape() {
     let server = Server::start().await;
-    let rejected = serde_json::json!({
-        "unknown_job": 0, "stale": 1, "duplicate": 0, "low_difficulty": 0, "time_too_old": 0, "time_too_new": 0,
-        "bad_version": 0, "bad_extranonce": 0, "unauthorized": 0, "malformed": 0,
-    });
     let expected = serde_json::json!({
         "network": "regtest",
         "tip": {"height": 101, "hash": "0f".repeat(32)},
         "job": {"id": "2a", "height": 102, "age_ms": 1500},
-        "connections": {"stratum_v1": 4, "stratum_v2": 0},
-        "shares": {"accepted": 9, "rejected": rejected},
+        "connections": {"stratum_v1": 4, "stratum_v2": 2},
+        "channels": {"standard": 2, "extended": 1},
+        "shares": {
+            "accepted": 9,
+            "rejected": rejected(&[("stale", 1), ("low_difficulty", 1)]),
+            "by_protocol": {
+                "stratum_v1": {"accepted": 7, "rejected": rejected(&[("stale", 1)])},
+                "stratum_v2": {"accepted": 2, "rejected": rejected(&[("low_difficulty", 1)])},
+            },
+        },
         "hashrate": 2.5e12,
         "blocks": 3,
+        "stratum_v2": {"address": "192.0.2.1:3336", "authority_public_key": KEY},
     });
     assert_eq!(server.json("/api/v1/pool").await, expected);
+}
+
+#[tokio::test]
+async fn pool_without_sv2_says_so() {
+    let server = Server::of(MadeUp { stratum_v2: None, ..MadeUp::default() }).await;
+    let pool = server.json("/api/v1/pool").await;
+    assert_eq!(pool.get("stratum_v2"), Some(&Value::Null), "{pool}");
+    let page = server.text("/").await.1;
+    assert!(page.contains("[stratum_v2] enabled = true") && !page.contains("stratum2+tcp"), "{page}");
+}
+
+// N-40
+#[tokio::test]
+async fn page_has_the_url_that_sv2_miners_take() {
+    let page = async |address| {
+        let pool = MadeUp { stratum_v2: Some(second_door(address)), ..MadeUp::default() };
+        Server::of(pool).await.text("/").await.1
+    };
+    assert!(page("192.0.2.1:3336").await.contains(&format!(">stratum2+tcp://192.0.2.1:3336/{KEY}<")));
+    assert!(page("[2001:db8::1]:3336").await.contains(&format!(">stratum2+tcp://[2001:db8::1]:3336/{KEY}<")));
+    // Nobody connects to "every address".
+    for any in ["0.0.0.0:3336", "[::]:3336"] {
+        let page = page(any).await;
+        assert!(page.contains(&format!(">stratum2+tcp://HOST:3336/{KEY}<")), "{page}");
+        assert!(page.contains("HOST is the name or address by which miners reach this machine"), "{page}");
+    }
 }
 
 #[tokio::test]
@@ -336,8 +408,20 @@ async fn page_shows_the_pool_and_takes_hostile_text_for_text() {
     let response = server.get("/").await;
     assert!(response.content_type.starts_with("text/html"));
     let page = String::from_utf8(response.body).unwrap();
-    for part in ["2.50 TH/s", "tip 101", "job 2a, 1 s old", "10.00 %", "stale 1", "bad-cb-height", "the pool"]
-    {
+    for part in [
+        "2.50 TH/s",
+        "tip 101",
+        "job 2a, 1 s old",
+        "V1 4, V2 2",
+        "18.18 %",
+        "low difficulty 1, stale 1",
+        "2 standard, 1 extended",
+        // Each protocol's own part.
+        "<td>7</td><td>12.50 % (stale 1)</td>",
+        "<td>2</td><td>33.33 % (low difficulty 1)</td>",
+        "bad-cb-height",
+        "the pool",
+    ] {
         assert!(page.contains(part), "{part} is not in {page}");
     }
     assert!(!page.contains("<b>bold") && page.contains("&lt;b&gt;bold&lt;/b&gt;&quot;&#39;&amp;"));

@@ -12,11 +12,11 @@ use bitcoin::{Amount, BlockHash, CompactTarget, Network, Txid, Wtxid};
 use criterion::Criterion;
 use sluice_core::channel::{Channel, Rules};
 use sluice_core::coinbase::{Payment, PoolMark, parse_address};
-use sluice_core::extranonce::{ExtranoncePrefix, Reservation, ResumeToken};
-use sluice_core::ids::{AccountId, AccountName, JobId, TemplateId, WorkerId, WorkerName};
+use sluice_core::extranonce::{Extranonce, ExtranoncePrefix, Reservation, ResumeToken};
+use sluice_core::ids::{AccountId, AccountName, ChannelId, JobId, TemplateId, WorkerId, WorkerName};
 use sluice_core::job::{Job, TipNumber, Work};
 use sluice_core::policy::auth::Grant;
-use sluice_core::session::{Admission, Answer, Effect, Session};
+use sluice_core::session::{Admission, Answer, Effect, Recipient, Session};
 use sluice_core::sha;
 use sluice_core::share::{RolledVersion, Submission};
 use sluice_core::template::{Template, TemplateTransaction};
@@ -25,6 +25,7 @@ use sluice_stratum_v1::{Announcement, Connection, SessionConfig};
 
 const TIME: u32 = 1_700_000_000;
 const MASK: VersionMask = VersionMask::BIP320;
+const CHANNEL: ChannelId = ChannelId(0);
 /// No share of the bench meets it.
 const UNREACHABLE: f64 = 1e20;
 /// Submissions in one segment: a driver reads what is there.
@@ -107,7 +108,7 @@ fn working(job: &Arc<Job>) -> Connection {
     session.receive(now(), b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"bench\"]}\n");
     let reservation =
         Reservation { prefix: ExtranoncePrefix([0; 4]), token: ResumeToken([1; 16]), resumed: None };
-    session.answer(now(), Answer::Reserved(Some(reservation)));
+    session.answer(now(), Answer::Reserved(CHANNEL, Some(reservation)));
     session.receive(now(), b"{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4.rig1\",\"x\"]}\n");
     let grant = Grant {
         account: AccountName::new("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4").unwrap(),
@@ -118,9 +119,9 @@ fn working(job: &Arc<Job>) -> Connection {
         maximum: None,
     };
     let admission = Admission { grant, account: AccountId(1), worker: WorkerId(1) };
-    session.answer(now(), Answer::Authorized(Ok(Box::new(admission))));
-    session.answer(now(), Answer::Opened(None));
-    session.offer(now(), &Arc::new(Announcement::new(Arc::clone(job))));
+    session.answer(now(), Answer::Authorized(CHANNEL, Ok(Box::new(admission))));
+    session.answer(now(), Answer::Opened(CHANNEL, None));
+    session.offer(now(), Recipient::Channel(CHANNEL), &Arc::new(Announcement::new(Arc::clone(job))));
     session.transmit(now(), &mut Vec::new());
     while session.next_effect().is_some() {}
     session
@@ -189,7 +190,8 @@ fn main() {
         let (mut session, bytes, mut out) = (working(&job), lines(), Vec::new());
         let rules = Rules { stale_grace: Duration::ZERO };
         let start = Difficulty::saturating(UNREACHABLE);
-        let mut channel = Channel::new((ExtranoncePrefix([0; 4]), 8), start, MASK, rules, None);
+        let mut channel =
+            Channel::new(Extranonce::rolled(ExtranoncePrefix([0; 4]), 8), start, MASK, rules, None);
         channel.send(&job, Moment(0));
         criterion.bench_function(&format!("sv1 submissions x{BATCH}, branch of {depth}"), |b| {
             b.iter(|| from_bytes(&mut session, black_box(&bytes), &mut out));

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sluice_core::channel::Rules;
 use sluice_core::extranonce::Parked;
-use sluice_core::ids::AccountName;
-use sluice_core::session::{Answer, Close, Effect, Session};
+use sluice_core::ids::ChannelId;
+use sluice_core::session::pressure::{Allowance, RejectedRun};
+use sluice_core::session::{Answer, Close, Effect, Recipient, Session};
 use sluice_core::units::{Difficulty, Moment, Now, VersionMask};
 
 use crate::fast;
@@ -16,10 +17,11 @@ use crate::json::Envelope;
 use crate::line::{self, Cut, PartialLine};
 use crate::notify::{Announcement, Clean};
 use crate::phase::{Phase, Supply, Working};
-use crate::pressure::{Allowance, RejectedRun};
 use crate::reply::{self, Fault, Replies};
 use crate::request::{Malformed, Request};
 
+/// An SV1 connection is one channel.
+pub(crate) const CHANNEL: ChannelId = ChannelId(0);
 /// How much longer than `idle_timeout` a slow miner may be silent at most (V1-77).
 const IDLE_STRETCH: u32 = 6;
 /// What the pool calls itself (V1-62).
@@ -151,7 +153,7 @@ impl Connection {
         }
     }
 
-    fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self.input, Input::Closed)
     }
 
@@ -215,7 +217,16 @@ impl Connection {
         if let Some(working) = self.phase.working()
             && let Some(review) = working.pacing.review(working.subscription.channel.difficulty(), now)
         {
-            self.effects.push_back(Effect::Review(Box::new(review)));
+            self.effects.push_back(Effect::Review { channel: CHANNEL, review: Box::new(review) });
+        }
+    }
+
+    /// Asks for a job that the miner has not had, to carry a difficulty to it (V1-41).
+    pub(crate) fn ask_fresh_work(&mut self) {
+        if let Phase::Working(working) = &self.phase {
+            let (account, sent) =
+                (working.logins.account().clone(), working.subscription.channel.last_sent());
+            self.effects.push_back(Effect::FreshWork { channel: CHANNEL, account, sent });
         }
     }
 
@@ -289,14 +300,16 @@ impl Session for Connection {
 
     fn answer(&mut self, now: Now, answer: Answer) {
         match answer {
-            Answer::Reserved(reservation) => self.reserved(now, reservation),
-            Answer::Authorized(outcome) => self.authorized(now, outcome),
-            Answer::Opened(decision) => self.opened(now, decision),
-            Answer::Reviewed(decision) => self.reviewed(now, decision),
+            Answer::Reserved(_, reservation) => self.reserved(now, reservation),
+            Answer::Authorized(_, outcome) => self.authorized(now, outcome),
+            Answer::Opened(_, decision) => self.opened(now, decision),
+            Answer::Reviewed(_, decision) => self.reviewed(now, decision),
+            // Never asked for: a share's worker is one that has logged in (V1-72).
+            Answer::Named(..) => {}
         }
     }
 
-    fn offer(&mut self, now: Now, work: &Arc<Announcement>) {
+    fn offer(&mut self, now: Now, _to: Recipient, work: &Arc<Announcement>) {
         if self.is_closed() {
             return;
         }
@@ -308,16 +321,7 @@ impl Session for Connection {
             *next = Some(Arc::clone(work));
         } else if *told != Some(channel.difficulty()) && next.is_none() {
             // Known from before a resume: a miner ignores a job id it has had (V1-41).
-            self.effects.push_back(Effect::FreshWork);
-        }
-    }
-
-    fn wants_work(&self) -> Option<&AccountName> {
-        match &self.phase {
-            Phase::Working(Working { supply: Supply::Open { .. }, logins, .. }) if !self.is_closed() => {
-                Some(logins.account())
-            }
-            _ => None,
+            self.ask_fresh_work();
         }
     }
 
@@ -374,12 +378,12 @@ impl Session for Connection {
         }
     }
 
-    fn park(&mut self) -> Option<Parked> {
+    fn park(&mut self) -> Vec<Parked> {
         self.input = Input::Closed;
         match std::mem::replace(&mut self.phase, Phase::Connected) {
-            Phase::Connected | Phase::Authorized(..) => None,
-            Phase::Subscribed(subscription) => Some(subscription.park()),
-            Phase::Working(working) => Some(working.subscription.park()),
+            Phase::Connected | Phase::Authorized(..) => Vec::new(),
+            Phase::Subscribed(subscription) => vec![subscription.park()],
+            Phase::Working(working) => vec![working.subscription.park()],
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sluice_core::channel::Channel;
 use sluice_core::channel::pacing::Pacing;
-use sluice_core::extranonce::{Reservation, ResumeToken};
+use sluice_core::extranonce::{Extranonce, Reservation, ResumeToken};
 use sluice_core::ids::Protocol;
 use sluice_core::policy::Client;
 use sluice_core::policy::auth::{Login, Refusal};
@@ -15,7 +15,7 @@ use sluice_core::session::{Admission, Close, Effect};
 use sluice_core::units::{Difficulty, Now, VersionMask};
 
 use crate::configure::{self, Extension, Outcome, Wish};
-use crate::connection::{Connection, Input};
+use crate::connection::{CHANNEL, Connection, Input};
 use crate::phase::{Logins, Phase, Subscription, Supply, Terms, Working};
 use crate::reply::Fault;
 
@@ -112,7 +112,7 @@ impl Connection {
         }
         self.agent = Some(agent.into());
         self.input = Input::Asking(Box::new(Asking::Reservation { id: id.map(Into::into) }));
-        self.effects.push_back(Effect::Reserve { resume: session });
+        self.effects.push_back(Effect::Reserve { channel: CHANNEL, resume: session });
     }
 
     pub(crate) fn reserved(&mut self, now: Now, reservation: Option<Reservation>) {
@@ -122,9 +122,9 @@ impl Connection {
             self.replies.refuse(id.as_deref(), Fault::Full);
             return self.close(Close::Full);
         };
-        let lengths = (prefix, self.config.extranonce2_length);
-        let channel = Channel::new(lengths, self.config.start, self.mask, self.config.rules, resumed);
-        let subscription = Subscription { prefix, token, channel };
+        let extranonce = Extranonce::rolled(prefix, self.config.extranonce2_length);
+        let channel = Channel::new(extranonce, self.config.start, self.mask, self.config.rules, resumed);
+        let subscription = Subscription { token, channel };
         match std::mem::replace(&mut self.phase, Phase::Connected) {
             Phase::Authorized(logins, terms) => self.open(now, subscription, logins, terms),
             _ => self.phase = Phase::Subscribed(subscription),
@@ -134,8 +134,8 @@ impl Connection {
 
     fn write_subscription(&mut self, id: Option<&str>) {
         let Some(subscription) = self.phase.subscription() else { return };
-        let (prefix, token) = (subscription.prefix, subscription.token);
-        let length = subscription.channel.extranonce2_length();
+        let (extranonce, token) = (subscription.channel.extranonce(), subscription.token);
+        let (prefix, length) = (extranonce.prefix(), extranonce.rolled_length());
         self.replies.result(id, |out| {
             // Writing to memory does not fail; if it did, nothing would be written.
             write!(out, r#"[[["mining.notify","{token}"]],"{prefix}",{length}]"#).unwrap_or_default();
@@ -168,7 +168,8 @@ impl Connection {
             password: password.as_deref().map(Into::into),
         }));
         let client = self.client();
-        self.effects.push_back(Effect::Authorize(Box::new(Login { username, password, client })));
+        let login = Box::new(Login { username, password, client });
+        self.effects.push_back(Effect::Authorize { channel: CHANNEL, login });
     }
 
     fn client(&self) -> Client {
@@ -239,7 +240,8 @@ impl Connection {
         if let Some(wish) = self.suggested.take() {
             pacing.suggest(wish, now.moment);
         }
-        self.effects.push_back(Effect::Open(Box::new(pacing.opening(Some(start), now))));
+        let opening = Box::new(pacing.opening(Some(start), now));
+        self.effects.push_back(Effect::Open { channel: CHANNEL, opening });
         // What is known of the machine is in the facts now.
         (self.agent, self.hardware) = (None, None);
         let supply = Supply::Opening;
@@ -248,6 +250,9 @@ impl Connection {
     }
 
     pub(crate) fn opened(&mut self, now: Now, decision: Option<Decision>) {
+        if self.is_closed() {
+            return;
+        }
         let Some(working) = self.phase.working() else { return };
         if !matches!(working.supply, Supply::Opening) {
             return;
@@ -256,7 +261,10 @@ impl Connection {
         if let Some(difficulty) = working.pacing.decide(decision, now.moment) {
             working.subscription.channel.set_difficulty(difficulty, now.moment);
         }
+        let account = working.logins.account().clone();
         self.heed_minimum(now);
+        self.effects.push_back(Effect::Established);
+        self.effects.push_back(Effect::Supply { channel: CHANNEL, account });
     }
 
     pub(crate) fn reviewed(&mut self, now: Now, decision: Option<Decision>) {
@@ -282,7 +290,7 @@ impl Connection {
             self.run.raised(now.moment);
         }
         if matches!(working.supply, Supply::Open { next: None, told: Some(_) }) {
-            self.effects.push_back(Effect::FreshWork);
+            self.ask_fresh_work();
         }
     }
 }

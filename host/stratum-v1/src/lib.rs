@@ -16,7 +16,6 @@ mod json;
 mod line;
 pub mod notify;
 mod phase;
-mod pressure;
 mod reply;
 pub mod request;
 mod submit;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_core::channel::Channel;
 use sluice_core::channel::pacing::Pacing;
-use sluice_core::extranonce::{ExtranoncePrefix, Parked, ResumeToken};
+use sluice_core::extranonce::{Parked, ResumeToken};
 use sluice_core::ids::{AccountId, AccountName, WorkerId, WorkerName};
 use sluice_core::policy::auth::Grant;
 use sluice_core::session::Admission;
@@ -25,14 +25,14 @@ pub(crate) enum Phase {
 /// The connection's place in the search space, and what it was sent there.
 #[derive(Debug)]
 pub(crate) struct Subscription {
-    pub(crate) prefix: ExtranoncePrefix,
     pub(crate) token: ResumeToken,
     pub(crate) channel: Channel,
 }
 
 impl Subscription {
     pub(crate) fn park(self) -> Parked {
-        Parked { prefix: self.prefix, token: self.token, jobs: self.channel.into_sent_jobs() }
+        let prefix = self.channel.extranonce().prefix();
+        Parked { prefix, resume: Some((self.token, self.channel.into_sent_jobs())) }
     }
 }
 

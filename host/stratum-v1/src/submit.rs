@@ -63,7 +63,7 @@ impl Connection {
     pub(crate) fn submit(&mut self, now: Now, id: Option<&str>, fields: &Fields<'_>) {
         let Phase::Working(working) = &mut self.phase else { return self.refuse_early(id) };
         let channel = &mut working.subscription.channel;
-        let decoded = match Decoded::read(fields, channel.extranonce2_length()) {
+        let decoded = match Decoded::read(fields, channel.extranonce().rolled_length()) {
             Ok(decoded) => decoded,
             Err(reason) => return self.reject(now, id, reason),
         };

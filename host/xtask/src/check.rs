@@ -2,10 +2,12 @@
 //!
 //! Every check returns all its [`Problem`]s, so that one run shows everything there is to mend.
 
+mod citations;
 mod layering;
 mod source;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,11 +44,16 @@ impl fmt::Display for Problem {
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut problems = layering::check(root)?;
     problems.extend(tree::check(root)?);
+    let read = |file: &Path| {
+        fs::read_to_string(root.join(file)).with_context(|| format!("failed to read {}", file.display()))
+    };
+    let mut cited = BTreeSet::new();
     for file in rust_files(root)? {
-        let text = fs::read_to_string(root.join(&file));
-        let text = text.with_context(|| format!("failed to read {}", file.display()))?;
+        let text = read(&file)?;
         problems.extend(source::check(&file, &text));
+        cited.extend(citations::ids(citations::tests_of(&file, &text)));
     }
+    problems.extend(citations::check(&read(Path::new(citations::PAGE))?, &cited));
     if problems.is_empty() {
         println!("the rules of the house hold");
         return Ok(());

@@ -6,3 +6,7 @@
 pub mod config;
 pub mod sv1_connection;
 pub mod sv1_line;
+pub mod sv2_connection;
+pub mod sv2_frame;
+pub mod sv2_handshake;
+pub mod sv2_message;

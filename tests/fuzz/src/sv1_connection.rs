@@ -13,7 +13,7 @@ use sluice_core::ids::{AccountId, AccountName, JobId, TemplateId, WorkerId, Work
 use sluice_core::job::{Job, TipNumber, Work};
 use sluice_core::policy::auth::{Grant, Refusal};
 use sluice_core::policy::vardiff::{Decision, Memo};
-use sluice_core::session::{Admission, Answer, Effect, Session};
+use sluice_core::session::{Admission, Answer, Effect, Recipient, Session};
 use sluice_core::template::Template;
 use sluice_core::units::{Difficulty, Moment, Now, Timestamp, VersionMask};
 use sluice_stratum_v1::{Announcement, Connection, SessionConfig};
@@ -145,10 +145,8 @@ impl Pool {
 
     fn offer(&mut self, new_tip: bool) {
         self.tip += u64::from(new_tip);
-        if self.session.wants_work().is_some() {
-            let work = self.job();
-            self.session.offer(self.now, &work);
-        }
+        let work = self.job();
+        self.session.offer(self.now, Recipient::Everyone, &work);
         self.settle();
     }
 
@@ -187,17 +185,17 @@ impl Pool {
 
     fn effect(&mut self, effect: Effect) {
         let answer = match effect {
-            Effect::Reserve { resume } => {
+            Effect::Reserve { channel, resume } => {
                 let fresh = ResumeToken([u8::try_from(self.next_job % 256).unwrap_or(0); 16]);
                 let reserved = self.extranonces.reserve(resume, fresh, self.now.moment);
-                Answer::Reserved(reserved.filter(|_| self.mood % 16 != 15))
+                Answer::Reserved(channel, reserved.filter(|_| self.mood % 16 != 15))
             }
-            Effect::Authorize(_) => Answer::Authorized(self.admission()),
-            Effect::Open(_) => Answer::Opened(self.decision()),
-            Effect::Review(_) => Answer::Reviewed(self.decision()),
-            Effect::FreshWork => {
+            Effect::Authorize { channel, .. } => Answer::Authorized(channel, self.admission()),
+            Effect::Open { channel, .. } => Answer::Opened(channel, self.decision()),
+            Effect::Review { channel, .. } => Answer::Reviewed(channel, self.decision()),
+            Effect::Supply { channel, .. } | Effect::FreshWork { channel, .. } => {
                 let work = self.job();
-                return self.session.offer(self.now, &work);
+                return self.session.offer(self.now, Recipient::Channel(channel), &work);
             }
             Effect::Record { share, .. } => {
                 assert!(share.difficulty >= Difficulty::MIN);
@@ -207,7 +205,10 @@ impl Pool {
             Effect::Block { block, .. } => {
                 return assert_eq!(block.block.get(..4), Some(&[0, 0, 0, 0x20][..]));
             }
-            Effect::Rejected(_) => return,
+            Effect::Rejected(_) | Effect::Established => return,
+            Effect::Release(_) | Effect::Name { .. } | Effect::Unsupply(_) | Effect::Note(_) => {
+                panic!("what only protocols with many channels need: {effect:?}")
+            }
             Effect::Close(_) => {
                 assert!(!self.closed, "it closes twice");
                 self.closed = true;
@@ -293,7 +294,7 @@ impl Pool {
         assert!(self.committed <= self.recorded);
         self.session.shut_down(self.now, sluice_core::session::Close::Shutdown);
         self.transmit();
-        if let Some(parked) = self.session.park() {
+        for parked in self.session.park() {
             self.extranonces.park(parked, self.now.moment);
         }
     }

@@ -85,6 +85,23 @@ impl Pacing {
         self.nominal_hashrate = Some(hashrate);
     }
 
+    /// The least difficulty from now on.
+    pub fn set_floor(&mut self, floor: Difficulty) {
+        if self.facts.floor != floor {
+            Arc::make_mut(&mut self.facts).floor = floor;
+        }
+    }
+
+    /// What the miner bears or wants at least, as the policy is told (SV2: its maximum target).
+    pub fn set_suggested(&mut self, difficulty: Difficulty) {
+        self.suggested = Some(difficulty);
+    }
+
+    /// Whether an answer is awaited.
+    pub fn is_asked(&self) -> bool {
+        self.asked
+    }
+
     pub fn count_accepted(&mut self, difficulty: Difficulty) {
         self.accepted = self.accepted.saturating_add(1);
         self.work += difficulty.get();

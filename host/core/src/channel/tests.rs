@@ -2,6 +2,7 @@ use bitcoin::{Amount, CompactTarget, Network, Txid, Wtxid};
 
 use super::*;
 use crate::coinbase::{Payment, PoolMark, parse_address};
+use crate::extranonce::ExtranoncePrefix;
 use crate::ids::TemplateId;
 use crate::job::Work;
 use crate::share::FoundBlock;
@@ -60,7 +61,7 @@ fn job(id: u32, tip: u64, bits: u32) -> Arc<Job> {
 
 fn channel(value: f64) -> Channel {
     let prefix = ExtranoncePrefix([1, 2, 3, 4]);
-    Channel::new((prefix, 8), difficulty(value), MASK, Rules { stale_grace: GRACE }, None)
+    Channel::new(Extranonce::rolled(prefix, 8), difficulty(value), MASK, Rules { stale_grace: GRACE }, None)
 }
 
 fn submission(job: &Job, nonce: u32) -> Submission<'static> {
@@ -311,7 +312,13 @@ fn duplicates_are_known_across_a_resume() {
     assert!(credit(&first.judge(&share, at(0))).is_some());
     let rules = Rules { stale_grace: GRACE };
     let prefix = ExtranoncePrefix([1, 2, 3, 4]);
-    let mut second = Channel::new((prefix, 8), difficulty(HIGH), MASK, rules, Some(first.into_sent_jobs()));
+    let mut second = Channel::new(
+        Extranonce::rolled(prefix, 8),
+        difficulty(HIGH),
+        MASK,
+        rules,
+        Some(first.into_sent_jobs()),
+    );
     assert_eq!(reason(&second.judge(&share, at(0))), Some(Reason::Duplicate));
 }
 
@@ -360,4 +367,34 @@ fn a_block_passes_every_other_objection() {
     let verdict = channel.judge(&solved, at(5000));
     assert_eq!(reason(&verdict), Some(Reason::Stale), "V1-56: it may win a race");
     assert!(block(verdict).is_some());
+}
+
+#[test]
+fn a_fixed_coinbase_judges_like_the_extended_one_it_equals() {
+    // M-18, M-70: the prefix is the whole extranonce; the miner hands in none.
+    let prefix = ExtranoncePrefix([1, 2, 3, 4]);
+    let rules = Rules { stale_grace: GRACE };
+    let fixed = Extranonce::fixed(prefix, 8);
+    assert_eq!((&*fixed.chosen(), fixed.length()), (&[1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0][..], 12));
+    let mut standard = Channel::new(fixed, difficulty(LOW), VersionMask::BIP323, rules, None);
+    let mut extended =
+        Channel::new(Extranonce::rolled(prefix, 8), difficulty(LOW), VersionMask::BIP323, rules, None);
+    let job = job(1, 1, HARD);
+    standard.send(&job, Moment(0));
+    extended.send(&job, Moment(0));
+    assert_eq!(standard.root(job.id), Some(job.root(&fixed.chosen())));
+    assert_eq!(extended.root(job.id), None);
+    for nonce in 0..64u32 {
+        // The version changes with every fourth nonce, so that the kept midstate is used and replaced.
+        let version = RolledVersion::Whole(job.work.version ^ ((nonce / 4) << 5));
+        let full = Submission { version, ..submission(&job, nonce) };
+        let bare = Submission { extranonce2: &[], ..full };
+        let (a, b) = (standard.judge(&bare, at(0)), extended.judge(&full, at(0)));
+        assert_eq!((credit(&a), reason(&a)), (credit(&b), reason(&b)));
+        let again = standard.judge(&bare, at(0));
+        assert_eq!(reason(&again), Some(reason(&a).unwrap_or(Reason::Duplicate)));
+    }
+    // M-73: an extranonce on a standard channel.
+    let stranger = submission(&job, 0);
+    assert_eq!(reason(&standard.judge(&stranger, at(0))), Some(Reason::BadExtranonce));
 }

@@ -67,3 +67,17 @@ proptest! {
         prop_assert!(product >= value * (1.0 - 1e-15));
     }
 }
+
+proptest! {
+    #[test]
+    fn at_most_never_exceeds_the_target(bytes in prop::array::uniform32(any::<u8>()), zeros in 0usize..16) {
+        // M-14
+        let mut bytes = bytes;
+        bytes[..zeros].fill(0);
+        let target = Target::from_be_bytes(bytes);
+        let difficulty = Difficulty::at_most(target);
+        prop_assert!(difficulty.to_target() <= target, "{difficulty:?}");
+        let easier = Difficulty::saturating(difficulty.get() * (1.0 - 1e-9));
+        prop_assert!(difficulty == Difficulty::MIN || easier.to_target() > target, "no harder than needed");
+    }
+}

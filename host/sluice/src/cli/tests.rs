@@ -44,12 +44,16 @@ fn examples_in_the_help_parse() {
 
 #[test]
 fn demo_takes_port_zero_and_directories() {
-    let cli = parse("sluice demo --sv1 127.0.0.1:0 --http [::1]:0 --data d --plugins p --blocks 3").unwrap();
+    let cli = parse(
+        "sluice demo --sv1 127.0.0.1:0 --sv2 127.0.0.1:0 --http [::1]:0 --data d --plugins p --blocks 3",
+    )
+    .unwrap();
     let Command::Demo(demo) = cli.command else { panic!("not the demo") };
-    assert_eq!((demo.sv1.port(), demo.http.port(), demo.blocks), (0, 0, Some(3)));
+    assert_eq!((demo.sv1.port(), demo.sv2.port(), demo.http.port(), demo.blocks), (0, 0, 0, Some(3)));
     let defaults = parse("sluice demo").unwrap();
     let Command::Demo(demo) = defaults.command else { panic!("not the demo") };
     assert_eq!(demo.sv1.to_string(), "127.0.0.1:3333");
+    assert_eq!(demo.sv2.to_string(), "127.0.0.1:3336");
     assert_eq!(demo.http.to_string(), "127.0.0.1:8080");
 }
 
@@ -61,7 +65,23 @@ fn wrong_usage_exits_with_two() {
         "sluice demo --sv1 nowhere",
         "sluice demo --blocks 0",
         "sluice plugin inspect",
+        "sluice keygen",
+        "sluice keygen keys --days 3",
+        "sluice keygen keys --certify keys/authority.key --out file",
+        "sluice keygen --certify keys/authority.key",
+        "sluice keygen --out file",
+        "sluice keygen --certify keys/authority.key --out file --days 0",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), i32::from(exit::USAGE), "{line}");
     }
+}
+
+#[test]
+fn keygen_makes_an_authority_or_a_certificate() {
+    let cli = parse("sluice keygen keys").unwrap();
+    let Command::Keygen(keygen) = cli.command else { panic!("not keygen") };
+    assert_eq!((keygen.dir, keygen.certify, keygen.out), (Some("keys".into()), None, None));
+    let cli = parse("sluice keygen --certify a --out b").unwrap();
+    let Command::Keygen(keygen) = cli.command else { panic!("not keygen") };
+    assert_eq!((keygen.certify, keygen.out, keygen.days), (Some("a".into()), Some("b".into()), 90));
 }

@@ -1,6 +1,7 @@
 //! The commands that need no pool of their own.
 
 pub mod check;
+pub mod keygen;
 pub mod plugin;
 pub mod status;
 

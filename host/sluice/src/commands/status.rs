@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::printable;
 use crate::cli::{Status, exit};
+use crate::http::StratumV2Info;
 
 /// How long one read or write may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -205,10 +206,29 @@ fn table(pool: &Value, policies: &Value, ready: &str, out: &mut dyn Write) -> io
     row("accepted", shown(&pool["shares"]["accepted"]))?;
     row("rejected", rejected(&pool["shares"]["rejected"]))?;
     row("blocks", shown(&pool["blocks"]))?;
+    row("stratum_v1", carried(pool, "stratum_v1"))?;
+    match serde_json::from_value::<StratumV2Info>(pool["stratum_v2"].clone()) {
+        Ok(info) => {
+            row("stratum_v2", format!("{}; {}", carried(pool, "stratum_v2"), channels(&pool["channels"])))?;
+            row("sv2 url", info.url())?;
+        }
+        Err(_) => row("stratum_v2", "off".to_owned())?,
+    }
     for policy in policies.as_array().into_iter().flatten() {
         row(&shown(&policy["kind"]), policy_line(policy))?;
     }
     Ok(())
+}
+
+/// What came by one protocol.
+fn carried(pool: &Value, protocol: &str) -> String {
+    let tally = &pool["shares"]["by_protocol"][protocol];
+    let (accepted, rejected) = (shown(&tally["accepted"]), rejected(&tally["rejected"]));
+    format!("accepted {accepted}, rejected {rejected}")
+}
+
+fn channels(open: &Value) -> String {
+    format!("channels: standard {}, extended {}", shown(&open["standard"]), shown(&open["extended"]))
 }
 
 fn rejected(reasons: &Value) -> String {

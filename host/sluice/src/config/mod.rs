@@ -8,6 +8,7 @@ mod problem;
 mod raw;
 mod reader;
 mod settings;
+mod stratum_v2;
 mod validate;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use problem::{ConfigErrors, PROBLEM_LIMIT, Problem};
 pub use reader::Key;
 use reader::{Notes, Place, Section};
 pub use settings::Map as Settings;
+pub use stratum_v2::{IdentitySource, StratumV2};
 
 /// The largest file that is read, in bytes.
 pub const FILE_LIMIT: u64 = 1 << 20;
@@ -39,6 +41,8 @@ pub struct Config {
     pub pool: Pool,
     pub chain: Chain,
     pub stratum_v1: StratumV1,
+    /// `None` where it is not enabled.
+    pub stratum_v2: Option<StratumV2>,
     pub policy: Policies,
     pub ledger: Ledger,
     pub http: Http,
@@ -132,18 +136,24 @@ pub struct StratumV1 {
     pub stale_grace: Duration,
     /// How long miners are kept without a healthy node (V1-80).
     pub no_work_grace: Duration,
-    /// On all listeners together.
-    pub max_connections: usize,
-    pub max_connections_per_address: usize,
+    pub door: Door,
     pub messages_per_minute: u32,
-    /// From one address (V1-82).
-    pub reconnects_per_minute: u32,
-    pub ban: Duration,
-    /// Never banned and never limited by address.
-    pub never_ban: Vec<AddressRange>,
     pub workers_per_connection: usize,
     /// Rejected shares without an accepted one between them that end a connection (V1-73); 0: any number.
     pub rejected_in_a_row: u32,
+}
+
+/// Who may connect, on all listeners of a protocol together (V1-82).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    pub max_connections: usize,
+    pub max_connections_per_address: usize,
+    /// From one address.
+    pub reconnects_per_minute: u32,
+    /// Zero: nobody is banned.
+    pub ban: Duration,
+    /// Never banned and never limited by address.
+    pub never_ban: Vec<AddressRange>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

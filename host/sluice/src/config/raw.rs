@@ -2,6 +2,8 @@
 //!
 //! `None` means wrong or missing, and that a problem is noted.
 
+mod stratum_v2;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use super::address_range::AddressRange;
 use super::problem::quoted;
 use super::reader::{At, Given, Place, Section};
 use super::{Durability, LogFormat, ProxyProtocol, Settings};
+pub(super) use stratum_v2::StratumV2;
 
 /// Bytes that a coinbase scriptSig leaves for the tag.
 const TAG_LIMIT: usize = 20;
@@ -23,6 +26,8 @@ const NAME_LIMIT: usize = 32;
 const NODE_LIMIT: usize = 16;
 const LISTENER_LIMIT: usize = 64;
 const DAY_S: u64 = 86_400;
+/// What [`socket`] takes.
+const ADDRESS: &str = "an address with a port";
 
 pub(super) const NETWORKS: [(&str, Network); 4] = [
     ("main", Network::Bitcoin),
@@ -38,6 +43,7 @@ pub(super) struct Raw {
     pub(super) nodes: Vec<Node>,
     pub(super) simulation: Simulation,
     pub(super) stratum_v1: StratumV1,
+    pub(super) stratum_v2: StratumV2,
     pub(super) policy: Policies,
     pub(super) durability: Option<At<Durability>>,
     pub(super) http: Http,
@@ -84,20 +90,30 @@ pub(super) struct StratumV1 {
     pub(super) refresh: Option<At<Duration>>,
     pub(super) stale_grace_ms: Option<At<u64>>,
     pub(super) no_work_grace: Option<At<Duration>>,
-    pub(super) max_connections: Option<At<u64>>,
-    pub(super) max_connections_per_address: Option<At<u64>>,
+    pub(super) door: Door,
     pub(super) messages_per_minute: Option<At<u64>>,
-    pub(super) reconnects_per_minute: Option<At<u64>>,
-    pub(super) ban: Option<At<Duration>>,
-    pub(super) never_ban: Option<At<Vec<AddressRange>>>,
     pub(super) workers_per_connection: Option<At<u64>>,
     pub(super) rejected_in_a_row: Option<At<u64>>,
 }
 
+/// Keys of the same names and meanings for both protocols.
+pub(super) struct Door {
+    pub(super) max_connections: Option<At<u64>>,
+    pub(super) max_connections_per_address: Option<At<u64>>,
+    pub(super) reconnects_per_minute: Option<At<u64>>,
+    pub(super) ban: Option<At<Duration>>,
+    pub(super) never_ban: Option<At<Vec<AddressRange>>>,
+}
+
 pub(super) struct Listener {
+    pub(super) front: Front,
+    pub(super) tls: Option<Tls>,
+}
+
+/// What every address that miners connect to has, with either protocol.
+pub(super) struct Front {
     pub(super) name: Option<At<String>>,
     pub(super) listen: Option<At<SocketAddr>>,
-    pub(super) tls: Option<Tls>,
     pub(super) proxy_protocol: Option<At<ProxyProtocol>>,
     pub(super) start_difficulty: Option<At<Difficulty>>,
     pub(super) minimum_difficulty: Option<At<Difficulty>>,
@@ -142,13 +158,14 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Raw {
         nodes: root.sections("node", NODE_LIMIT, node),
         simulation: root.section("simulation", simulation),
         stratum_v1: root.section("stratum_v1", stratum_v1),
+        stratum_v2: root.section("stratum_v2", stratum_v2::read),
         policy: root.section("policy", policies),
         durability: root.section("ledger", |ledger| {
             let words = [("process", Durability::Process), ("power", Durability::Power)];
             ledger.word("durability", "process", &words)
         }),
         http: root.section("http", |http| Http {
-            listen: http.parsed("listen", "127.0.0.1:8080", "an address with a port", socket),
+            listen: http.parsed("listen", "127.0.0.1:8080", ADDRESS, socket),
             allow_remote: http.switch("allow_remote", false),
         }),
         log: root.section("log", |log| Log {
@@ -196,23 +213,45 @@ fn stratum_v1(v1: &mut Section<'_, '_>) -> StratumV1 {
         line_limit: v1.integer("line_limit", 8192, 1024..=65_536),
         subscribe_timeout: v1.seconds("subscribe_timeout_s", 30, 1..=3600),
         authorize_timeout: v1.seconds("authorize_timeout_s", 60, 1..=3600),
-        idle_timeout: v1.seconds("idle_timeout_s", 600, 10..=DAY_S),
+        idle_timeout: idle_timeout(v1),
         refresh: v1.seconds("refresh_s", 30, 1..=600),
-        stale_grace_ms: v1.integer("stale_grace_ms", 2000, 0..=5000),
+        stale_grace_ms: stale_grace_ms(v1),
         no_work_grace: v1.seconds("no_work_grace_s", 300, 0..=DAY_S),
-        max_connections: v1.integer("max_connections", 20_000, 1..=1_000_000),
-        max_connections_per_address: v1.integer("max_connections_per_address", 1000, 1..=1_000_000),
-        messages_per_minute: v1.integer("messages_per_minute", 6000, 60..=1_000_000_000),
-        reconnects_per_minute: v1.integer("reconnects_per_minute", 120, 1..=1_000_000),
-        ban: v1.seconds("ban_s", 600, 0..=30 * DAY_S),
-        never_ban: v1.list(
+        door: door(v1),
+        messages_per_minute: messages_per_minute(v1),
+        workers_per_connection: v1.integer("workers_per_connection", 128, 1..=10_000),
+        rejected_in_a_row: rejected_in_a_row(v1),
+    }
+}
+
+fn idle_timeout(protocol: &mut Section<'_, '_>) -> Option<At<Duration>> {
+    protocol.seconds("idle_timeout_s", 600, 10..=DAY_S)
+}
+
+fn stale_grace_ms(protocol: &mut Section<'_, '_>) -> Option<At<u64>> {
+    protocol.integer("stale_grace_ms", 2000, 0..=5000)
+}
+
+fn messages_per_minute(protocol: &mut Section<'_, '_>) -> Option<At<u64>> {
+    protocol.integer("messages_per_minute", 6000, 60..=1_000_000_000)
+}
+
+fn rejected_in_a_row(protocol: &mut Section<'_, '_>) -> Option<At<u64>> {
+    protocol.integer("rejected_in_a_row", 1000, 0..=1_000_000)
+}
+
+fn door(protocol: &mut Section<'_, '_>) -> Door {
+    Door {
+        max_connections: protocol.integer("max_connections", 20_000, 1..=1_000_000),
+        max_connections_per_address: protocol.integer("max_connections_per_address", 1000, 1..=1_000_000),
+        reconnects_per_minute: protocol.integer("reconnects_per_minute", 120, 1..=1_000_000),
+        ban: protocol.seconds("ban_s", 600, 0..=30 * DAY_S),
+        never_ban: protocol.list(
             "never_ban",
             &["127.0.0.0/8", "::1/128"],
             "an address or a range such as \"10.0.0.0/8\"",
             |text| text.parse::<AddressRange>().map_err(|_| format!("{} is no range", quoted(text))),
         ),
-        workers_per_connection: v1.integer("workers_per_connection", 128, 1..=10_000),
-        rejected_in_a_row: v1.integer("rejected_in_a_row", 1000, 0..=1_000_000),
     }
 }
 
@@ -224,20 +263,26 @@ pub(super) const DEFAULT_FLOOR: f64 = 1.0;
 pub(super) const DEFAULT_CEILING: f64 = 1e15;
 
 fn listener(listener: &mut Section<'_, '_>) -> Listener {
+    Listener {
+        front: front(listener, DEFAULT_NAME, DEFAULT_LISTEN),
+        tls: listener.section("tls", |tls| tls.is_given().then(|| read_tls(tls))),
+    }
+}
+
+fn front(section: &mut Section<'_, '_>, default_name: &'static str, default_listen: &'static str) -> Front {
     let words = [
         ("off", ProxyProtocol::Off),
         ("v1", ProxyProtocol::V1),
         ("v2", ProxyProtocol::V2),
         ("any", ProxyProtocol::Any),
     ];
-    Listener {
-        name: listener.parsed("name", DEFAULT_NAME, "1 to 32 letters, digits, - and _", name),
-        listen: listener.parsed("listen", DEFAULT_LISTEN, "an address with a port", socket),
-        tls: listener.section("tls", |tls| tls.is_given().then(|| read_tls(tls))),
-        proxy_protocol: listener.word("proxy_protocol", "off", &words),
-        start_difficulty: listener.difficulty("start_difficulty", DEFAULT_START),
-        minimum_difficulty: listener.difficulty("minimum_difficulty", DEFAULT_FLOOR),
-        maximum_difficulty: listener.difficulty("maximum_difficulty", DEFAULT_CEILING),
+    Front {
+        name: section.parsed("name", default_name, "1 to 32 letters, digits, - and _", name),
+        listen: section.parsed("listen", default_listen, ADDRESS, socket),
+        proxy_protocol: section.word("proxy_protocol", "off", &words),
+        start_difficulty: section.difficulty("start_difficulty", DEFAULT_START),
+        minimum_difficulty: section.difficulty("minimum_difficulty", DEFAULT_FLOOR),
+        maximum_difficulty: section.difficulty("maximum_difficulty", DEFAULT_CEILING),
     }
 }
 

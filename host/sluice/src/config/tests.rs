@@ -1,3 +1,5 @@
+mod stratum_v2;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -113,7 +115,7 @@ allow_remote = "yes"
         "pool.toml:1:1: policy.dir: is missing; the path of the directory that holds the plugins is required",
         "pool.toml:1:1: node: is missing; at least one [[node]], or simulation.enabled = true, is required",
         "pool.toml:2:1: netwrok: is an unknown key, did you mean `network`?; allowed here: network, data_dir, pool, \
-         node, simulation, stratum_v1, policy, ledger, http, log",
+         node, simulation, stratum_v1, stratum_v2, policy, ledger, http, log",
         "pool.toml:3:12: data_dir: is a whole number where a text in quotes belongs; the path of a directory is allowed",
         "pool.toml:4:1: pool.address: is missing; an address of the network is required",
         "pool.toml:5:7: pool.tag: has 28 bytes; up to 20 characters of printable ASCII is allowed",
@@ -414,7 +416,7 @@ proptest! {
 
     /// Cuts and changes of a real file reach deeper than noise.
     #[test]
-    fn damaged_configuration_never_panics(cut in 0usize..6000, at in 0usize..6000, with in "[\\[\\]{}\"'=.,#0-9a-z\\n\u{e9}-]{0,6}") {
+    fn damaged_configuration_never_panics(cut in 0usize..9000, at in 0usize..9000, with in "[\\[\\]{}\"'=.,#0-9a-z\\n\u{e9}-]{0,6}") {
         let (text, file) = shipped("sluice.toml");
         let cut = text.floor_char_boundary(cut.min(text.len()));
         let mut text = text[..cut].to_owned();

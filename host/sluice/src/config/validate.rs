@@ -1,8 +1,11 @@
 //! From what was written to what is meant: keys compared with each other, paths resolved.
 
+mod stratum_v2;
+
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +15,7 @@ use sluice_core::units::Difficulty;
 use super::raw::{self, DEFAULT_CEILING, DEFAULT_FLOOR, DEFAULT_LISTEN, DEFAULT_NAME, DEFAULT_START, Raw};
 use super::reader::{At, Notes, Place};
 use super::{
-    Chain, Config, Http, Ledger, Listener, Log, Node, NodeAuth, Policies, Policy, PolicyLimits, Pool,
+    Chain, Config, Door, Http, Ledger, Listener, Log, Node, NodeAuth, Policies, Policy, PolicyLimits, Pool,
     ProxyProtocol, Secret, Simulation, StratumV1, Tls,
 };
 
@@ -23,15 +26,18 @@ pub(super) fn validate(raw: Raw, base: &Path, notes: &mut Notes<'_>) -> Option<C
     let pool = pool(raw.pool, network, notes);
     let http_listen = raw.http.listen.clone();
     let stratum_v1 = stratum_v1(raw.stratum_v1, base, notes);
+    let mut taken = Taken::by(stratum_v1.as_ref());
+    let stratum_v2 = stratum_v2::validate(raw.stratum_v2, base, &mut taken, notes);
     let http = http(raw.http, notes);
     let policy = policies(raw.policy, base);
-    let stratum_v1 = stratum_v1.inspect(|v1| same_port(v1, http_listen.as_ref(), notes));
+    taken.check_address(http_listen.as_ref(), notes);
     Some(Config {
         network: network?,
         data_dir: resolved(base, raw.data_dir)?,
         pool: pool?,
         chain: chain?,
         stratum_v1: stratum_v1?,
+        stratum_v2: stratum_v2?,
         policy: policy?,
         ledger: Ledger { durability: value(raw.durability)? },
         http: http?,
@@ -157,8 +163,7 @@ fn node_auth(raw: &raw::Node, base: &Path, notes: &mut Notes<'_>) -> Option<Node
 fn stratum_v1(raw: raw::StratumV1, base: &Path, notes: &mut Notes<'_>) -> Option<StratumV1> {
     let pair = raw.subscribe_timeout.as_ref().zip(raw.authorize_timeout.as_ref());
     at_most(pair, "subscribe_timeout_s", &|time: &Duration| time.as_secs(), notes);
-    let pair = raw.max_connections_per_address.as_ref().zip(raw.max_connections.as_ref());
-    at_most(pair, "max_connections_per_address", &|count: &u64| *count, notes);
+    let door = door(raw.door, notes);
     let listeners = listeners(raw.listeners, base, notes);
     Some(StratumV1 {
         listeners: listeners?,
@@ -171,14 +176,22 @@ fn stratum_v1(raw: raw::StratumV1, base: &Path, notes: &mut Notes<'_>) -> Option
         refresh: value(raw.refresh)?,
         stale_grace: Duration::from_millis(value(raw.stale_grace_ms)?),
         no_work_grace: value(raw.no_work_grace)?,
+        door: door?,
+        messages_per_minute: count(raw.messages_per_minute)?,
+        workers_per_connection: size(raw.workers_per_connection)?,
+        rejected_in_a_row: count(raw.rejected_in_a_row)?,
+    })
+}
+
+fn door(raw: raw::Door, notes: &mut Notes<'_>) -> Option<Door> {
+    let pair = raw.max_connections_per_address.as_ref().zip(raw.max_connections.as_ref());
+    at_most(pair, "max_connections_per_address", &|count: &u64| *count, notes);
+    Some(Door {
         max_connections: size(raw.max_connections)?,
         max_connections_per_address: size(raw.max_connections_per_address)?,
-        messages_per_minute: count(raw.messages_per_minute)?,
         reconnects_per_minute: count(raw.reconnects_per_minute)?,
         ban: value(raw.ban)?,
         never_ban: value(raw.never_ban)?,
-        workers_per_connection: size(raw.workers_per_connection)?,
-        rejected_in_a_row: count(raw.rejected_in_a_row)?,
     })
 }
 
@@ -203,9 +216,9 @@ fn listeners(raw: Vec<raw::Listener>, base: &Path, notes: &mut Notes<'_>) -> Opt
     if raw.is_empty() {
         return default_listener().map(|listener| vec![listener]);
     }
-    let names = raw.iter().filter_map(|listener| listener.name.as_ref());
+    let names = raw.iter().filter_map(|listener| listener.front.name.as_ref());
     twice(names.map(|at| (at.value.clone(), &at.place)), "listener", notes);
-    let addresses = raw.iter().filter_map(|listener| listener.listen.as_ref());
+    let addresses = raw.iter().filter_map(|listener| listener.front.listen.as_ref());
     // Port 0 is a new port each time.
     let fixed = addresses.filter(|at| at.value.port() != 0);
     twice(fixed.map(|at| (at.value, &at.place)), "listener", notes);
@@ -225,29 +238,38 @@ fn default_listener() -> Option<Listener> {
 }
 
 fn listener(raw: raw::Listener, base: &Path, notes: &mut Notes<'_>) -> Option<Listener> {
-    let (floor, start, ceiling) =
-        (raw.minimum_difficulty.as_ref(), raw.start_difficulty.as_ref(), raw.maximum_difficulty.as_ref());
-    let number = |difficulty: &Difficulty| difficulty.get();
-    // Where those two cross, nothing lies between them.
-    if at_most(floor.zip(ceiling), "minimum_difficulty", &number, notes) {
-        at_most(floor.zip(start), "minimum_difficulty", &number, notes);
-        at_most(start.zip(ceiling), "start_difficulty", &number, notes);
-    }
-    let tls = match raw.tls {
+    let raw::Listener { front, tls } = raw;
+    difficulties(&front, notes);
+    let tls = match tls {
         None => None,
         Some(tls) => {
             Some(Tls { certificate: resolved(base, tls.certificate)?, key: resolved(base, tls.key)? })
         }
     };
     Some(Listener {
-        name: value(raw.name)?,
-        listen: value(raw.listen)?,
+        name: value(front.name)?,
+        listen: value(front.listen)?,
         tls,
-        proxy_protocol: value(raw.proxy_protocol)?,
-        start_difficulty: value(raw.start_difficulty)?,
-        minimum_difficulty: value(raw.minimum_difficulty)?,
-        maximum_difficulty: value(raw.maximum_difficulty)?,
+        proxy_protocol: value(front.proxy_protocol)?,
+        start_difficulty: value(front.start_difficulty)?,
+        minimum_difficulty: value(front.minimum_difficulty)?,
+        maximum_difficulty: value(front.maximum_difficulty)?,
     })
+}
+
+/// Notes difficulties that are not in order.
+fn difficulties(front: &raw::Front, notes: &mut Notes<'_>) {
+    let (floor, start, ceiling) = (
+        front.minimum_difficulty.as_ref(),
+        front.start_difficulty.as_ref(),
+        front.maximum_difficulty.as_ref(),
+    );
+    let number = |difficulty: &Difficulty| difficulty.get();
+    // Where those two cross, nothing lies between them.
+    if at_most(floor.zip(ceiling), "minimum_difficulty", &number, notes) {
+        at_most(floor.zip(start), "minimum_difficulty", &number, notes);
+        at_most(start.zip(ceiling), "start_difficulty", &number, notes);
+    }
 }
 
 fn http(raw: raw::Http, notes: &mut Notes<'_>) -> Option<Http> {
@@ -263,11 +285,43 @@ fn http(raw: raw::Http, notes: &mut Notes<'_>) -> Option<Http> {
     Some(Http { listen: listen.value })
 }
 
-fn same_port(v1: &StratumV1, http: Option<&At<std::net::SocketAddr>>, notes: &mut Notes<'_>) {
-    let Some(http) = http.filter(|http| http.value.port() != 0) else { return };
-    if let Some(listener) = v1.listeners.iter().find(|listener| listener.listen == http.value) {
-        let wrong = format!("{} is taken by stratum_v1 listener \"{}\"", http.value, listener.name);
-        notes.wrong(&http.place, wrong, "an address of its own is allowed");
+/// The addresses and listener names that are given away.
+#[derive(Default)]
+struct Taken {
+    addresses: Vec<(SocketAddr, String)>,
+    names: Vec<String>,
+}
+
+impl Taken {
+    /// What SV1 has, as far as known; its listeners were compared with each other.
+    fn by(v1: Option<&StratumV1>) -> Self {
+        let listeners = v1.map_or(&[][..], |v1| &v1.listeners);
+        let owner = |listener: &Listener| format!("stratum_v1 listener \"{}\"", listener.name);
+        Self {
+            addresses: listeners.iter().map(|listener| (listener.listen, owner(listener))).collect(),
+            names: listeners.iter().map(|listener| listener.name.clone()).collect(),
+        }
+    }
+
+    /// Notes an address that somebody has. Port 0 is a new port each time.
+    fn check_address(&self, at: Option<&At<SocketAddr>>, notes: &mut Notes<'_>) {
+        let Some(at) = at.filter(|at| at.value.port() != 0) else { return };
+        if let Some((address, owner)) = self.addresses.iter().find(|(address, _)| *address == at.value) {
+            let wrong = format!("{address} is taken by {owner}");
+            notes.wrong(&at.place, wrong, "an address of its own is allowed");
+        }
+    }
+
+    fn take_address(&mut self, at: Option<&At<SocketAddr>>, notes: &mut Notes<'_>) {
+        self.check_address(at, notes);
+        self.addresses.extend(at.map(|at| (at.value, at.place.key.clone())));
+    }
+
+    fn check_name(&self, at: Option<&At<String>>, notes: &mut Notes<'_>) {
+        if let Some(at) = at.filter(|at| self.names.contains(&at.value)) {
+            let wrong = format!("\"{}\" is the name of a stratum_v1 listener", at.value);
+            notes.wrong(&at.place, wrong, "a name of its own is allowed");
+        }
     }
 }
 

@@ -24,8 +24,8 @@ use crate::metrics::{self, Metrics};
 use api::ApiError;
 use listener::Bounded;
 pub use view::{
-    Answer, BlockInfo, Connections, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo, Shares,
-    Tip, ViewError, WorkerInfo,
+    Answer, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo,
+    Shares, StratumV2Info, Tally, Tip, ViewError, WorkerInfo,
 };
 
 /// Requests in work at a time; more are refused with 503.

@@ -1,12 +1,14 @@
 //! The status page: one HTML document that needs nothing else. Every text that comes from outside is escaped here.
 
+mod protocols;
+
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use sluice_core::units::{Hashrate, Timestamp};
 
 use super::plot::{Line, plot};
-use super::view::{BlockInfo, CreditInfo, PolicyInfo, PoolInfo, PoolView, ViewError, WorkerInfo};
+use super::view::{BlockInfo, CreditInfo, PolicyInfo, PoolInfo, PoolView, Tally, ViewError, WorkerInfo};
 use crate::metrics::history::{History, Point};
 
 /// Rows of each table.
@@ -37,7 +39,7 @@ impl Page {
 
     pub(super) fn render(&self) -> String {
         let (network, hashrate) = (escaped(&self.pool.network), Hashrate(self.pool.hashrate));
-        let (header, tiles, plots) = (self.header(), self.tiles(), self.plots());
+        let (header, tiles, protocols, plots) = (self.header(), self.tiles(), self.protocols(), self.plots());
         let (policies, blocks, workers, credits) =
             (self.policies(), self.blocks(), self.workers(), self.credits());
         format!(
@@ -46,7 +48,7 @@ impl Page {
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
 <title>{hashrate} · Sluice {network}</title><style>{STYLE}</style></head><body>
 <p class="lost" role="alert">The pool does not answer. This is what it said last.</p>
-<main>{header}{tiles}{plots}{policies}{blocks}{workers}{credits}</main>
+<main>{header}{tiles}{protocols}{plots}{policies}{blocks}{workers}{credits}</main>
 <footer>Sluice {version} · <a href="/api/v1/pool">pool</a> <a href="/api/v1/policies">policies</a>
 <a href="/api/v1/workers">workers</a> <a href="/api/v1/blocks">blocks</a> <a href="/api/v1/credits">credits</a>
 <a href="/api/v1/history">history</a> <a href="/metrics">metrics</a></footer>
@@ -72,16 +74,7 @@ impl Page {
 
     fn tiles(&self) -> String {
         let PoolInfo { connections, shares, blocks, job, .. } = &self.pool;
-        let rejected: u64 = shares.rejected.values().sum();
-        let all = shares.accepted.saturating_add(rejected);
-        let percent = if all == 0 { 0.0 } else { rejected as f64 * 100.0 / all as f64 };
-        let mut reasons: Vec<_> = shares.rejected.iter().filter(|(_, count)| **count > 0).collect();
-        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let reasons: Vec<String> = reasons
-            .into_iter()
-            .map(|(reason, count)| format!("{} {}", escaped(&reason.replace('_', " ")), grouped(*count)))
-            .collect();
-        let why = if reasons.is_empty() { "none rejected".to_owned() } else { reasons.join(", ") };
+        let (percent, reasons) = rejections(&shares.total);
         let (job, age) = job.as_ref().map_or(("none".to_owned(), "waiting for the node".to_owned()), |job| {
             let age = span(Duration::from_millis(job.age_ms));
             (format!("{}", job.height), format!("job {}, {age} old", escaped(&job.id)))
@@ -93,8 +86,8 @@ impl Page {
                 &grouped(connections.stratum_v1 + connections.stratum_v2),
                 &format!("V1 {}, V2 {}", grouped(connections.stratum_v1), grouped(connections.stratum_v2)),
             ),
-            tile("Accepted", &grouped(shares.accepted), "shares since the start"),
-            tile("Rejected", &format!("{percent:.2} %"), &why),
+            tile("Accepted", &grouped(shares.total.accepted), "shares since the start"),
+            tile("Rejected", &percent, reasons.as_deref().unwrap_or("none rejected")),
             tile("Blocks", &grouped(*blocks), "found by this pool"),
             tile("Working on", &job, &age),
         ];
@@ -181,7 +174,7 @@ impl Page {
                 self.ago(worker.last_share_at),
             )
         };
-        let none = "No miner has sent a share yet. Point one at the SV1 listener.";
+        let none = "No miner has sent a share yet. Point one at a listener.";
         card("Workers", &table(&head, &self.workers, none, row))
     }
 
@@ -234,6 +227,20 @@ fn table<T>(
             )
         }
     }
+}
+
+/// What part of the shares was rejected, and why where there are any.
+fn rejections(tally: &Tally) -> (String, Option<String>) {
+    let rejected: u64 = tally.rejected.values().sum();
+    let all = tally.accepted.saturating_add(rejected);
+    let percent = if all == 0 { 0.0 } else { rejected as f64 * 100.0 / all as f64 };
+    let mut reasons: Vec<_> = tally.rejected.iter().filter(|(_, count)| **count > 0).collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let reasons: Vec<String> = reasons
+        .into_iter()
+        .map(|(reason, count)| format!("{} {}", escaped(&reason.replace('_', " ")), grouped(*count)))
+        .collect();
+    (format!("{percent:.2} %"), (!reasons.is_empty()).then(|| reasons.join(", ")))
 }
 
 fn pill(word: &str) -> String {

@@ -2,11 +2,13 @@
 //! times are milliseconds since 1970, amounts satoshis.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::pin::Pin;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
+use sluice_core::session::ChannelKind;
 use sluice_core::units::Timestamp;
 
 use crate::metrics::Metrics;
@@ -50,12 +52,44 @@ pub struct PoolInfo {
     /// `None` until the node has answered.
     pub tip: Option<Tip>,
     pub job: Option<JobInfo>,
-    pub connections: Connections,
+    pub connections: ByProtocol<u64>,
+    pub channels: Channels,
     pub shares: Shares,
     /// Hashes per second.
     pub hashrate: f64,
     /// Found since the ledger began.
     pub blocks: u64,
+    /// `None` where it is switched off.
+    pub stratum_v2: Option<StratumV2Info>,
+}
+
+/// What an SV2 miner needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StratumV2Info {
+    /// `host:port` of the listener, as it is bound.
+    pub address: String,
+    /// base58check (N-40).
+    pub authority_public_key: String,
+}
+
+impl StratumV2Info {
+    /// What stands in the URL where the pool listens on every address: it cannot know by which one miners reach it.
+    pub const ANY_HOST: &str = "HOST";
+
+    /// The URL that miners take (N-40).
+    pub fn url(&self) -> String {
+        let Self { address, authority_public_key: key } = self;
+        match self.port_of_any() {
+            Some(port) => format!("stratum2+tcp://{}:{port}/{key}", Self::ANY_HOST),
+            None => format!("stratum2+tcp://{address}/{key}"),
+        }
+    }
+
+    /// The port, where the pool listens on every address.
+    pub fn port_of_any(&self) -> Option<u16> {
+        let bound: SocketAddr = self.address.parse().ok()?;
+        bound.ip().is_unspecified().then_some(bound.port())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,33 +106,71 @@ pub struct JobInfo {
     pub age_ms: u64,
 }
 
+/// One of each for every protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Connections {
-    pub stratum_v1: u64,
-    pub stratum_v2: u64,
+pub struct ByProtocol<T> {
+    pub stratum_v1: T,
+    pub stratum_v2: T,
+}
+
+impl<T> ByProtocol<T> {
+    pub fn of(one: impl Fn(Protocol) -> T) -> Self {
+        Self { stratum_v1: one(Protocol::StratumV1), stratum_v2: one(Protocol::StratumV2) }
+    }
+}
+
+/// SV2 channels that are open, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Channels {
+    pub standard: u64,
+    pub extended: u64,
+}
+
+impl Channels {
+    pub fn of(metrics: &Metrics) -> Self {
+        let open = |kind| metrics.channels(Protocol::StratumV2, kind);
+        Self { standard: open(ChannelKind::Standard), extended: open(ChannelKind::Extended) }
+    }
+}
+
+/// Since the process started, as the metrics count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Shares {
+    #[serde(flatten)]
+    pub total: Tally,
+    pub by_protocol: ByProtocol<Tally>,
+}
+
+impl Shares {
+    pub fn of(metrics: &Metrics) -> Self {
+        let by_protocol = ByProtocol::of(|protocol| Tally::of(metrics, protocol));
+        let total = by_protocol.stratum_v1.plus(&by_protocol.stratum_v2);
+        Self { total, by_protocol }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Shares {
+pub struct Tally {
     pub accepted: u64,
     /// By the labels of `sluice_core::share::Reason`, every one present.
     pub rejected: BTreeMap<&'static str, u64>,
 }
 
-impl Shares {
-    /// Since the process started, as the metrics count.
-    pub fn of(metrics: &Metrics) -> Self {
-        let rejected = metrics.rejected().into_iter().map(|(reason, count)| (reason.label(), count));
-        Self { accepted: metrics.accepted(), rejected: rejected.collect() }
+impl Tally {
+    fn of(metrics: &Metrics, protocol: Protocol) -> Self {
+        let rejected = metrics.rejected_by(protocol).into_iter();
+        let rejected = rejected.map(|(reason, count)| (reason.label(), count)).collect();
+        Self { accepted: metrics.accepted_by(protocol), rejected }
     }
-}
 
-impl Connections {
-    pub fn of(metrics: &Metrics) -> Self {
-        Self {
-            stratum_v1: metrics.connections(Protocol::StratumV1),
-            stratum_v2: metrics.connections(Protocol::StratumV2),
+    fn plus(&self, other: &Self) -> Self {
+        let mut sum = self.clone();
+        sum.accepted = sum.accepted.saturating_add(other.accepted);
+        for (reason, count) in &other.rejected {
+            let total = sum.rejected.entry(reason).or_default();
+            *total = total.saturating_add(*count);
         }
+        sum
     }
 }
 

@@ -104,6 +104,18 @@ impl ByTwo {
         Self { protocol: protocol.label(), name: "cause", value }
     }
 
+    pub(super) fn kind(protocol: Protocol, value: &'static str) -> Self {
+        Self { protocol: protocol.label(), name: "kind", value }
+    }
+
+    pub(super) fn code(protocol: Protocol, value: &'static str) -> Self {
+        Self { protocol: protocol.label(), name: "code", value }
+    }
+
+    pub(super) fn what(protocol: Protocol, value: &'static str) -> Self {
+        Self { protocol: protocol.label(), name: "what", value }
+    }
+
     pub(super) fn outcome(protocol: Protocol, value: &'static str) -> Self {
         Self { protocol: protocol.label(), name: "outcome", value }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
-use sluice_core::session::Close;
+use sluice_core::session::{ChannelKind, Close};
 use sluice_core::share::Reason;
 use sluice_core::units::{Difficulty, Moment};
 
@@ -21,6 +21,15 @@ fn busy() -> Metrics {
         metrics.connection_opened(protocol);
         metrics.connection_closed(protocol, Close::Peer);
         metrics.banned(protocol);
+        metrics.handshake_failed(protocol, Close::BadMac);
+        for kind in ChannelKind::ALL {
+            metrics.channel_opened(protocol, kind);
+            metrics.channel_opened(protocol, kind);
+            metrics.channels_closed(protocol, kind, 1);
+        }
+        metrics.channel_refused(protocol, "unknown-user");
+        metrics.acknowledged(protocol, 16);
+        metrics.strayed(protocol, "channel_bit");
         metrics.shares_accepted(protocol, 3, 1.5);
         metrics.jobs_sent(protocol, 7);
         metrics.fanout(protocol, Duration::from_millis(3));
@@ -39,6 +48,7 @@ fn busy() -> Metrics {
     metrics.ledger_healthy(true);
     metrics.rounds_held(1);
     metrics.node_health(0, true);
+    metrics.certificate_ends(1_800_000_000);
     metrics.sample(Moment(0));
     metrics
 }
@@ -51,6 +61,13 @@ fn what_happened_is_in_the_text() {
         "sluice_connections_opened_total{protocol=\"stratum_v2\"} 2",
         "sluice_connections_closed_total{protocol=\"stratum_v1\",reason=\"peer\"} 1",
         "sluice_connections_refused_total{protocol=\"stratum_v1\",cause=\"address_limit\"} 1",
+        "sluice_handshakes_failed_total{protocol=\"stratum_v2\",reason=\"bad_mac\"} 1",
+        "sluice_channels{protocol=\"stratum_v2\",kind=\"extended\"} 1",
+        "sluice_channels_opened_total{protocol=\"stratum_v2\",kind=\"standard\"} 2",
+        "sluice_channels_refused_total{protocol=\"stratum_v2\",code=\"unknown-user\"} 1",
+        "sluice_acknowledgements_total{protocol=\"stratum_v2\"} 1",
+        "sluice_shares_acknowledged_total{protocol=\"stratum_v2\"} 16",
+        "sluice_strayed_total{protocol=\"stratum_v2\",what=\"channel_bit\"} 1",
         "sluice_logins_total{protocol=\"stratum_v1\",outcome=\"wrong_password\"} 1",
         "sluice_shares_accepted_total{protocol=\"stratum_v1\"} 3",
         "sluice_shares_rejected_total{protocol=\"stratum_v1\",reason=\"low_difficulty\"} 1",
@@ -60,6 +77,7 @@ fn what_happened_is_in_the_text() {
         "sluice_policy_reloads_total{kind=\"payout\",outcome=\"rolled_back\"} 1",
         "sluice_node_healthy{node=\"0\"} 1",
         "sluice_tip_height 840000",
+        "sluice_stratum_v2_certificate_end_seconds 1800000000",
         "# EOF",
     ] {
         assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
@@ -89,6 +107,22 @@ fn rejections_are_counted_under_their_own_reason() {
             .collect();
         assert_eq!(counted, [reason]);
     }
+}
+
+#[test]
+fn protocols_are_counted_apart() {
+    let metrics = Metrics::new();
+    let v2 = Protocol::StratumV2;
+    metrics.shares_accepted(v2, 3, 1.5);
+    metrics.share_rejected(v2, Reason::Stale);
+    metrics.channel_opened(v2, ChannelKind::Standard);
+    let count = |protocol| metrics.rejected_by(protocol).iter().map(|(_, count)| count).sum::<u64>();
+    assert_eq!((metrics.accepted_by(V1), metrics.accepted_by(v2)), (0, 3));
+    assert_eq!((count(V1), count(v2)), (0, 1));
+    assert_eq!(metrics.channels(v2, ChannelKind::Standard), 1);
+    assert_eq!(metrics.channels(v2, ChannelKind::Extended), 0);
+    metrics.channels_closed(v2, ChannelKind::Standard, 1);
+    assert_eq!(metrics.channels(v2, ChannelKind::Standard), 0);
 }
 
 #[test]

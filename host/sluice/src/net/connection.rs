@@ -1,31 +1,37 @@
 //! The loop that runs a session over a socket. It knows no protocol: bytes and answers go in, bytes and effects come
 //! out. One task per connection owns its session, so that nothing on the share path is locked.
 
+mod effects;
+mod questions;
+mod supplies;
+
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use sluice_core::extranonce::{Extranonces, ResumeToken};
-use sluice_core::ids::{ConnectionId, JobId, Protocol, ShareSeq};
-use sluice_core::policy::auth::{Login, Refusal};
-use sluice_core::session::{Admission, Answer, Close, Effect, Session};
-use sluice_core::share::{Reason, ShareRecord};
+use sluice_core::ids::{ConnectionId, Protocol, ShareSeq};
+use sluice_core::session::{Answer, ChannelKind, Close, Session};
+use sluice_core::share::ShareRecord;
 use sluice_core::units::Moment;
-use sluice_ledger::Ledger;
+use sluice_ledger::{AppendError, Ledger};
 use sluice_policy::Policies;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{oneshot, watch};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
-use crate::blocks::{BlockDesk, Found};
+use crate::blocks::BlockDesk;
 use crate::clock::Clock;
-use crate::jobs::{Board, Posting, Published};
-use crate::metrics::{LoginOutcome, Metrics};
+use crate::jobs::{Board, Published};
+use crate::metrics::Metrics;
 
+use super::prefixes::Prefixes;
 use super::wire::{Moved, Pending};
+use effects::Batch;
+use questions::{Questions, Running};
+use supplies::{News, Supplies};
 
 /// A peer that takes nothing for so long is gone (V1-3).
 const SLOW_READER: Duration = Duration::from_secs(30);
@@ -49,7 +55,7 @@ pub struct Shared {
     pub policies: Policies,
     pub board: Arc<Board>,
     pub blocks: BlockDesk,
-    pub extranonces: Mutex<Extranonces>,
+    pub prefixes: Prefixes,
     pub metrics: Arc<Metrics>,
     /// Why connections are to end; `None` while they may go on.
     pub closing: watch::Receiver<Option<Close>>,
@@ -60,7 +66,23 @@ pub struct Shared {
 /// How a protocol picks its form of a job.
 pub type Pick<W> = fn(&Published) -> &Arc<W>;
 
-type Asked = Option<Pin<Box<dyn Future<Output = Answer> + Send>>>;
+/// A connection as it comes from the door.
+#[derive(Debug)]
+pub struct Newcomer {
+    pub protocol: Protocol,
+    pub id: ConnectionId,
+    /// Its place among those in a handshake, where the session makes that itself (N-22).
+    pub place: Option<OwnedSemaphorePermit>,
+}
+
+/// How far the peer is.
+enum Arrival {
+    Coming {
+        /// Given back as soon as the peer has come through.
+        _place: Option<OwnedSemaphorePermit>,
+    },
+    Established,
+}
 
 /// A connection and what it waits for.
 pub struct Connection<S: Session, T> {
@@ -71,13 +93,13 @@ pub struct Connection<S: Session, T> {
     stream: T,
     pick: Pick<S::Work>,
     pending: Pending,
-    /// A login, which holds up the input.
-    asked: Asked,
-    /// An opening or a review, which does not.
-    review: Asked,
-    posting: Option<Posting>,
-    /// The newest job the session was offered; a fresh one is newer.
-    offered: Option<JobId>,
+    arrival: Arrival,
+    /// A login: one at a time.
+    asked: Option<Running>,
+    questions: Questions,
+    supplies: Supplies,
+    /// Open channels by kind, in the order of [`ChannelKind::ALL`].
+    channels: [u32; ChannelKind::ALL.len()],
     committed: watch::Receiver<ShareSeq>,
     /// Shares in the log's queue: the sequence to wait for, and how many records of this session that makes.
     tickets: VecDeque<(ShareSeq, u64)>,
@@ -123,23 +145,17 @@ enum Event {
     Moved(io::Result<Moved>),
     Answer(Answer),
     Reviewed(Answer),
-    Work,
-    NewPlan,
+    News(News),
     Committed,
     Timeout,
     Closing(Close),
 }
 
 impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
-    pub fn new(
-        shared: Arc<Shared>,
-        (protocol, id): (Protocol, ConnectionId),
-        session: S,
-        stream: T,
-        pick: Pick<S::Work>,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, newcomer: Newcomer, session: S, stream: T, pick: Pick<S::Work>) -> Self {
         let mut committed = shared.ledger.committed();
         committed.mark_unchanged();
+        let Newcomer { protocol, id, place } = newcomer;
         Self {
             protocol,
             id,
@@ -147,10 +163,11 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
             stream,
             pick,
             pending: Pending::default(),
+            arrival: Arrival::Coming { _place: place },
             asked: None,
-            review: None,
-            posting: None,
-            offered: None,
+            questions: Questions::default(),
+            supplies: Supplies::default(),
+            channels: [0; ChannelKind::ALL.len()],
             committed,
             tickets: VecDeque::new(),
             recorded: 0,
@@ -182,11 +199,16 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
     pub async fn run(&mut self) -> Close {
         self.shared.metrics.connection_opened(self.protocol);
         let why = self.drive().await;
-        if let Some(parked) = self.session.park() {
-            let now = self.shared.clock.moment();
-            self.shared.extranonces.lock().unwrap_or_else(PoisonError::into_inner).park(parked, now);
+        let parked = self.session.park();
+        self.park(parked);
+        let metrics = &self.shared.metrics;
+        for (kind, open) in ChannelKind::ALL.into_iter().zip(self.channels) {
+            metrics.channels_closed(self.protocol, kind, open);
         }
-        self.shared.metrics.connection_closed(self.protocol, why);
+        if let Arrival::Coming { .. } = self.arrival {
+            metrics.handshake_failed(self.protocol, why);
+        }
+        metrics.connection_closed(self.protocol, why);
         why
     }
 
@@ -197,7 +219,7 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 return why;
             }
             let event = self.next_event().await;
-            if let Some(why) = self.on_event(event) {
+            if let Some(why) = self.on_event(event).await {
                 return why;
             }
         }
@@ -205,44 +227,63 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
 
     /// Runs effects until nothing is left to do but wait. Returns why to close.
     async fn settle(&mut self) -> Option<Close> {
+        let (mut batch, mut closed) = (Batch::default(), None);
         loop {
             let now = self.shared.clock.now();
             self.pending.feed(&mut self.session, now);
-            let mut records = Vec::new();
-            let mut waiting_blocks = Vec::new();
-            let closed = self.run_effects(&mut records, &mut waiting_blocks).await;
-            let idle = records.is_empty();
-            if !idle {
-                let Ok(seq) = self.shared.ledger.append(&records).await else { return Some(Close::Shutdown) };
-                self.recorded += u64::try_from(records.len()).unwrap_or(0);
-                self.tickets.push_back((seq, self.recorded));
-                self.count(&records);
-                for block in waiting_blocks {
-                    // The block task may have ended with the pool.
-                    let _ = block.send(seq);
-                }
+            if closed.is_none() {
+                closed = self.run_effects(&mut batch).await;
+            }
+            let Batch { records, blocks, changes, .. } = std::mem::take(&mut batch);
+            if self.log(&records, blocks).await.is_err() {
+                return Some(Close::Shutdown);
             }
             self.redeem();
             if let Some(why) = closed {
                 return Some(why);
             }
-            let subscribed = self.subscribe().await;
+            if !changes.is_empty() {
+                // Boxed, as all that is rare and large: every connection would keep room for it.
+                Box::pin(self.change_supplies(changes)).await;
+            }
             if !self.pending.has_output() && !self.holds(now.moment) {
                 self.session.transmit(now, &mut self.pending.output);
                 if self.write_now().await.is_err() {
                     return Some(Close::Io);
                 }
             }
-            if idle && !subscribed && !self.can_feed() {
+            // What is in the log, what was offered and what is sent may lead to more.
+            closed = self.run_effects(&mut batch).await;
+            if !batch.goes_on && !self.can_feed() {
                 return None;
             }
         }
     }
 
-    /// Whether replies wait for the answer of a policy that comes in a moment: subscribe, authorize and the first job of
-    /// a miner that does not wait between them go out together.
+    /// Shares into the log; their blocks learn where they are.
+    async fn log(
+        &mut self,
+        records: &[ShareRecord],
+        blocks: Vec<oneshot::Sender<ShareSeq>>,
+    ) -> Result<(), AppendError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let seq = self.shared.ledger.append(records).await?;
+        self.recorded += u64::try_from(records.len()).unwrap_or(0);
+        self.tickets.push_back((seq, self.recorded));
+        self.count(records);
+        for block in blocks {
+            // The block task may have ended with the pool.
+            let _ = block.send(seq);
+        }
+        Ok(())
+    }
+
+    /// Whether replies wait for the answer of a policy that comes in a moment: the first job of a miner that does not
+    /// wait between its requests goes out together with what is before it.
     fn holds(&mut self, now: Moment) -> bool {
-        let expects = self.asked.is_some() || (self.review.is_some() && self.posting.is_none());
+        let expects = self.supplies.is_nothing() && (self.asked.is_some() || !self.questions.is_empty());
         self.hold = match self.hold {
             _ if !expects => Hold::Nothing,
             Hold::Nothing => Hold::Until(now.after(HOLD)),
@@ -264,7 +305,7 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
     }
 
     fn can_feed(&self) -> bool {
-        !self.pending.input.is_empty() && self.session.wants_input() && self.asked.is_none()
+        !self.pending.input.is_empty() && self.session.wants_input()
     }
 
     /// Counts what is in the log by now.
@@ -291,97 +332,6 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         self.shared.metrics.shares_accepted(self.protocol, u64::try_from(records.len()).unwrap_or(0), work);
     }
 
-    async fn run_effects(
-        &mut self,
-        records: &mut Vec<ShareRecord>,
-        waiting_blocks: &mut Vec<oneshot::Sender<ShareSeq>>,
-    ) -> Option<Close> {
-        while let Some(effect) = self.session.next_effect() {
-            match effect {
-                Effect::Record { share, account, worker } => records.push(ShareRecord {
-                    at: self.shared.clock.now().wall,
-                    account,
-                    worker,
-                    protocol: self.protocol,
-                    template: share.template,
-                    difficulty: share.difficulty,
-                    hash: share.hash,
-                }),
-                Effect::Rejected(reason) => self.reject(reason),
-                Effect::Block { block, job, worker, .. } => {
-                    let (logged, receiver) = oneshot::channel();
-                    waiting_blocks.push(logged);
-                    let found =
-                        Found { block: *block, job, worker, protocol: self.protocol, logged: receiver };
-                    self.shared.blocks.found(found).await;
-                }
-                Effect::Reserve { resume } => self.reserve(resume),
-                Effect::Authorize(login) => {
-                    self.asked = Some(Box::pin(authorize(Arc::clone(&self.shared), self.protocol, *login)));
-                }
-                // Beside a login, which may follow at once; no review is asked before the channel is open.
-                Effect::Open(opening) => {
-                    let policies = self.shared.policies.clone();
-                    self.review =
-                        Some(Box::pin(async move { Answer::Opened(policies.open(*opening).await) }));
-                }
-                Effect::Review(review) => {
-                    let policies = self.shared.policies.clone();
-                    self.review =
-                        Some(Box::pin(async move { Answer::Reviewed(policies.review(*review).await) }));
-                }
-                Effect::FreshWork => self.offer_fresh(),
-                Effect::Close(why) => return Some(why),
-            }
-        }
-        None
-    }
-
-    fn reject(&self, reason: Reason) {
-        self.shared.metrics.share_rejected(self.protocol, reason);
-        tracing::debug!(conn.id = self.id.0, protocol = %self.protocol, reason = reason.label(), "share rejected");
-    }
-
-    fn reserve(&mut self, resume: Option<ResumeToken>) {
-        let mut entropy = [0; 16];
-        let fresh = getrandom::fill(&mut entropy).map(|()| ResumeToken(entropy));
-        let now = self.shared.clock.now();
-        let reservation = fresh.ok().and_then(|fresh| {
-            let mut extranonces = self.shared.extranonces.lock().unwrap_or_else(PoisonError::into_inner);
-            extranonces.reserve(resume, fresh, now.moment)
-        });
-        self.session.answer(now, Answer::Reserved(reservation));
-    }
-
-    fn offer_fresh(&mut self) {
-        let Some(account) = self.session.wants_work().cloned() else { return };
-        if let Some(published) = self.shared.board.fresh(&account, self.offered) {
-            self.offered = Some(published.job.id);
-            self.session.offer(self.shared.clock.now(), (self.pick)(&published));
-            self.shared.metrics.jobs_sent(self.protocol, 1);
-        }
-    }
-
-    /// Goes to the board once the session is ready for work. Returns whether it did: an offer may have effects.
-    async fn subscribe(&mut self) -> bool {
-        if self.posting.is_some() {
-            return false;
-        }
-        let Some(account) = self.session.wants_work().cloned() else { return false };
-        let mut posting = self.shared.board.subscribe(&account).await;
-        self.offer(&mut posting);
-        self.posting = Some(posting);
-        true
-    }
-
-    fn offer(&mut self, posting: &mut Posting) -> Option<Arc<Published>> {
-        let published = posting.borrow_and_update().clone()?;
-        self.offered = Some(published.job.id);
-        self.session.offer(self.shared.clock.now(), (self.pick)(&published));
-        self.shared.metrics.jobs_sent(self.protocol, 1);
-        Some(published)
-    }
-
     async fn next_event(&mut self) -> Event {
         if self.pending.has_output() && self.stuck_since.is_none() {
             self.stuck_since = Some(self.shared.clock.moment());
@@ -393,24 +343,26 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         let clock = self.shared.clock;
         self.alarm.set(clock, deadline);
         let waits_for_commit = !self.tickets.is_empty();
-        let Self { pending, stream, session, asked, review, posting, committed, closing, alarm, .. } = self;
+        let Self { pending, stream, session, asked, questions, supplies, committed, closing, alarm, .. } =
+            self;
         tokio::select! {
             biased;
             answer = answered(asked), if asked.is_some() => Event::Answer(answer),
-            changed = changed(posting), if posting.is_some() => if changed { Event::Work } else { Event::NewPlan },
+            // Before the socket: a channel is not to wait because its neighbours never stop talking.
+            answer = questions.answer(), if !questions.is_empty() => Event::Reviewed(answer),
+            news = supplies.news(), if !supplies.is_nothing() => Event::News(news),
             moved = poll_fn(|context| pending.poll_move(context, stream, session, || clock.now())) => Event::Moved(moved),
             changed = committed.changed(), if waits_for_commit => match changed {
                 Ok(()) => Event::Committed,
                 // The log has ended: nothing can be acknowledged any more.
                 Err(_) => Event::Closing(Close::Shutdown),
             },
-            answer = answered(review), if review.is_some() => Event::Reviewed(answer),
             () = alarm.rings(clock) => Event::Timeout,
             why = close_wanted(closing) => Event::Closing(why),
         }
     }
 
-    fn on_event(&mut self, event: Event) -> Option<Close> {
+    async fn on_event(&mut self, event: Event) -> Option<Close> {
         let now = self.shared.clock.now();
         match event {
             Event::Moved(Ok(Moved::Read(count))) => {
@@ -426,20 +378,8 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 self.asked = None;
                 self.session.answer(now, answer);
             }
-            Event::Reviewed(answer) => {
-                self.review = None;
-                self.session.answer(now, answer);
-            }
-            Event::Work => {
-                if let Some(mut posting) = self.posting.take() {
-                    if let Some(published) = self.offer(&mut posting) {
-                        self.shared.metrics.fanout(self.protocol, published.at.elapsed());
-                    }
-                    self.posting = Some(posting);
-                }
-            }
-            // Another plan: the next settle() subscribes anew.
-            Event::NewPlan => self.posting = None,
+            Event::Reviewed(answer) => self.session.answer(now, answer),
+            Event::News(news) => self.on_news(news).await,
             Event::Committed => {}
             Event::Timeout => {
                 if self.stuck_since.is_some_and(|since| now.moment.since(since) >= SLOW_READER) {
@@ -455,6 +395,7 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
     /// Writes what is left, for a moment: the peer is to learn why.
     async fn say_goodbye(&mut self) {
         const FAREWELL: Duration = Duration::from_secs(1);
+        const FAREWELL_BYTES: u64 = 64 * 1024;
         if !self.pending.has_output() {
             self.session.transmit(self.shared.clock.now(), &mut self.pending.output);
         }
@@ -462,48 +403,22 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         let written = self.pending.written;
         let stream = &mut self.stream;
         let farewell = async move {
-            use tokio::io::AsyncWriteExt;
             stream.write_all(&rest[written..]).await?;
-            stream.shutdown().await
+            stream.shutdown().await?;
+            // Closing with something unread would reset the connection, and the peer might lose what was said (S-14).
+            if written < rest.len() {
+                tokio::io::copy(&mut stream.take(FAREWELL_BYTES), &mut tokio::io::sink()).await?;
+            }
+            io::Result::Ok(())
         };
         // Best effort: the connection ends either way.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 }
 
-async fn authorize(shared: Arc<Shared>, protocol: Protocol, login: Login) -> Answer {
-    let answer = shared.policies.authorize(login).await;
-    let outcome = match &answer {
-        Ok(_) => LoginOutcome::Granted,
-        Err(Refusal::UnknownUser(_)) => LoginOutcome::UnknownUser,
-        Err(Refusal::WrongPassword(_)) => LoginOutcome::WrongPassword,
-        Err(Refusal::Forbidden(_)) => LoginOutcome::Forbidden,
-        Err(Refusal::TryLater(_)) => LoginOutcome::TryLater,
-    };
-    shared.metrics.login(protocol, outcome);
-    Answer::Authorized(answer.and_then(|grant| {
-        let named = shared.ledger.worker(&grant.account, &grant.worker);
-        let (account, worker) =
-            named.map_err(|_| Refusal::TryLater("the pool knows as many workers as it can".to_owned()))?;
-        if let Some(address) = &grant.payout_address {
-            // Names are full: found out above.
-            let _ = shared.ledger.payout_address(&grant.account, &address.to_string());
-        }
-        Ok(Box::new(Admission { grant, account, worker }))
-    }))
-}
-
-async fn answered(asked: &mut Asked) -> Answer {
+async fn answered(asked: &mut Option<Running>) -> Answer {
     match asked {
         Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// True when there is other work, false when the line was closed.
-async fn changed(posting: &mut Option<Posting>) -> bool {
-    match posting {
-        Some(posting) => posting.changed().await.is_ok(),
         None => std::future::pending().await,
     }
 }
@@ -514,3 +429,6 @@ async fn close_wanted(closing: &mut watch::Receiver<Option<Close>>) -> Close {
         Err(_) => Close::Shutdown,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ impl Gate {
         Ok(Pass { gate: Arc::clone(self), address })
     }
 
-    /// The address did what no miner does. Returns whether it is banned now.
+    /// The address did what no miner does. Returns whether it is banned now; never where bans last no time.
     pub fn offence(&self, address: IpAddr, now: Moment) -> bool {
         if self.is_exempt(address) {
             return false;
@@ -94,7 +94,7 @@ impl Gate {
         let recent = now.since(visitor.last_offence) < OFFENCE_MEMORY;
         visitor.offences = if recent { visitor.offences + 1 } else { 1 };
         visitor.last_offence = now;
-        let ban = visitor.offences >= OFFENCES_TO_BAN;
+        let ban = visitor.offences >= OFFENCES_TO_BAN && !self.config.ban.is_zero();
         if ban {
             visitor.offences = 0;
             visitor.banned_until = Some(now.after(self.config.ban));

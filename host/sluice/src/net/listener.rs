@@ -1,4 +1,5 @@
-//! Accepting connections: socket options, the gate, PROXY headers, TLS, and then a session.
+//! Accepting connections: socket options, the gate, PROXY headers, TLS, and then a session. The same door for every
+//! protocol; what a newcomer becomes is the [`Greeter`]'s.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,24 +9,25 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ppp::{HeaderResult, PartialResult};
-use sluice_core::ids::{ConnectionId, Protocol};
+use sluice_core::ids::ConnectionId;
 use sluice_core::session::{Close, Session};
-use sluice_stratum_v1 as v1;
 use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ProxyProtocol;
 use crate::metrics::Refused;
 
-use super::connection::{Connection, Pick, Shared};
+use super::connection::{Connection, Newcomer, Shared};
 use super::gate::{Gate, Pass};
+use super::greeter::Greeter;
 use super::tls::Certificate;
 
 /// For a PROXY header and for a TLS handshake.
 const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that may be in there at the same time; one more is refused.
+/// Connections of a listener that may be in there at the same time, where the protocol sets no limit of its own for all
+/// that is before its work (N-22); one more is refused.
 const PREAMBLES_LIMIT: usize = 1024;
 /// How often an unfinished PROXY header is looked at again.
 const PROXY_PAUSE: Duration = Duration::from_millis(50);
@@ -40,14 +42,14 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(30))
     .with_retries(3);
 
-/// A bound SV1 listener.
-pub struct Listener {
+/// A bound listener.
+pub struct Listener<G> {
     socket: socket2::Socket,
-    session: Arc<v1::SessionConfig>,
+    greeter: G,
     proxy: ProxyProtocol,
     certificate: Option<Arc<Certificate>>,
-    /// Places for connections that are not through their PROXY header or TLS handshake.
-    preambles: Semaphore,
+    /// Places for connections that are not through their PROXY header or handshake.
+    preambles: Arc<Semaphore>,
 }
 
 /// What all listeners of a protocol share.
@@ -58,12 +60,12 @@ pub struct Entrance {
     pub ids: Arc<AtomicU64>,
 }
 
-impl Listener {
+impl<G: Greeter> Listener<G> {
     /// # Errors
     /// The address cannot be bound.
     pub fn bind(
         address: SocketAddr,
-        session: Arc<v1::SessionConfig>,
+        greeter: G,
         proxy: ProxyProtocol,
         certificate: Option<Arc<Certificate>>,
     ) -> anyhow::Result<Self> {
@@ -72,7 +74,9 @@ impl Listener {
                 "failed to listen on {address}; is another program there? choose another address or port 0"
             )
         })?;
-        Ok(Self { socket, session, proxy, certificate, preambles: Semaphore::new(PREAMBLES_LIMIT) })
+        let limit = greeter.handshakes_limit().unwrap_or(PREAMBLES_LIMIT).min(Semaphore::MAX_PERMITS);
+        let preambles = Arc::new(Semaphore::new(limit));
+        Ok(Self { socket, greeter, proxy, certificate, preambles })
     }
 
     /// # Errors
@@ -86,7 +90,7 @@ impl Listener {
     }
 
     pub fn name(&self) -> &str {
-        &self.session.listener
+        self.greeter.name()
     }
 
     /// Accepts until the pool closes. Connections run in tasks of their own.
@@ -141,7 +145,7 @@ impl Listener {
 
     fn note_refused(&self, entrance: &Entrance, peer: SocketAddr, begun: Result<(), Refused>) {
         if let Err(cause) = begun {
-            let protocol = Protocol::StratumV1;
+            let protocol = self.greeter.protocol();
             entrance.shared.metrics.connection_refused(protocol, cause);
             let cause = cause.label();
             tracing::debug!(peer.addr = %peer, %protocol, listener = self.name(), cause, "connection refused");
@@ -162,7 +166,7 @@ impl Listener {
     ) -> Result<(), Refused> {
         check_open(entrance)?;
         let mut stream = TcpStream::from_std(stream).map_err(|_| Refused::Full)?;
-        let place = self.preambles.try_acquire().map_err(|_| Refused::Full)?;
+        let place = self.place()?;
         let address = match self.proxy {
             ProxyProtocol::Off => peer.ip(),
             wanted => {
@@ -172,15 +176,18 @@ impl Listener {
         };
         let pass = entrance.gate.enter(address, entrance.shared.clock.moment())?;
         match &self.certificate {
-            None => self.begin(entrance, stream, address, pass),
+            None => self.begin(entrance, stream, pass, Some(place)),
             Some(certificate) => {
                 let handshake = certificate.acceptor().accept(stream);
                 let stream = Box::pin(timely(handshake, Refused::Tls)).await?;
-                self.begin(entrance, stream, address, pass);
+                self.begin(entrance, stream, pass, Some(place))
             }
         }
-        drop(place);
-        Ok(())
+    }
+
+    /// A place among those that are not through their preamble.
+    fn place(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        Arc::clone(&self.preambles).try_acquire_owned().map_err(|_| Refused::Full)
     }
 
     fn try_begin(
@@ -191,35 +198,38 @@ impl Listener {
     ) -> Result<(), Refused> {
         check_open(entrance)?;
         let pass = entrance.gate.enter(address, entrance.shared.clock.moment())?;
+        let place = self.greeter.handshakes_limit().map(|_| self.place()).transpose()?;
         let stream = TcpStream::from_std(stream).map_err(|_| Refused::Full)?;
-        self.begin(entrance, stream, address, pass);
-        Ok(())
+        self.begin(entrance, stream, pass, place)
     }
 
-    /// Starts the connection's own task: what was needed to admit it does not stay in memory.
+    /// Starts the connection's own task: what was needed to admit it does not stay in memory. It keeps its place while
+    /// the session has a handshake of its own to make.
     fn begin<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         entrance: &Entrance,
         stream: T,
-        address: IpAddr,
         pass: Pass,
-    ) {
-        let text: Arc<str> = address.to_string().into();
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Refused> {
+        let address = pass.address();
         let shared = Arc::clone(&entrance.shared);
-        let session = v1::Connection::new(Arc::clone(&self.session), text, shared.clock.now());
-        let pick: Pick<v1::Announcement> = |published| &published.stratum_v1;
+        let session = self.greeter.session(address.to_string().into(), shared.clock.now())?;
         let id = ConnectionId(entrance.ids.fetch_add(1, Ordering::Relaxed));
-        let protocol = Protocol::StratumV1;
+        let protocol = self.greeter.protocol();
+        let place = place.filter(|_| self.greeter.handshakes_limit().is_some());
         tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, "connected");
-        let connection = Box::new(Connection::new(shared, (protocol, id), session, stream, pick));
+        let newcomer = Newcomer { protocol, id, place };
+        let connection = Box::new(Connection::new(shared, newcomer, session, stream, self.greeter.pick()));
         tokio::spawn(see_through(connection, pass));
+        Ok(())
     }
 }
 
 /// Ends the accepting thread when dropped.
-struct Stop(Arc<Listener>);
+struct Stop<G>(Arc<Listener<G>>);
 
-impl Drop for Stop {
+impl<G> Drop for Stop<G> {
     fn drop(&mut self) {
         // It may have ended.
         let _ = self.0.socket.shutdown(std::net::Shutdown::Both);

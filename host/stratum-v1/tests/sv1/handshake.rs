@@ -41,7 +41,7 @@ fn extranonces_differ_and_a_second_subscribe_repeats_the_first() {
 fn a_full_pool_says_so_and_closes() {
     let mut pool = Pool::new();
     assert_eq!(pool.session.receive(pool.now, b"{\"id\":1,\"method\":\"mining.subscribe\"}\n"), 37);
-    pool.session.answer(pool.now, sluice_core::session::Answer::Reserved(None));
+    pool.session.answer(pool.now, sluice_core::session::Answer::Reserved(CHANNEL, None));
     assert_eq!(code(&pool.lines()[0]), 20);
     pool.run();
 }
@@ -89,9 +89,11 @@ fn work_starts_when_both_are_done_in_any_order() {
     for (first, second) in [(subscribe, authorize), (authorize, subscribe)] {
         let mut pool = Pool::new();
         assert_eq!(kinds(&pool.say(first)), ["reply"]);
-        assert!(pool.session.wants_work().is_none());
+        assert!(pool.supplied.is_empty());
+        assert_eq!(pool.established, 0);
         assert_eq!(kinds(&pool.say(second)), ["reply", "mining.set_difficulty", "mining.notify"]);
-        assert_eq!(pool.session.wants_work().unwrap().as_str(), "alice");
+        let supplied: Vec<&str> = pool.supplied.iter().map(|account| account.as_str()).collect();
+        assert_eq!((supplied, pool.established), (vec!["alice"], 1));
         let facts = &pool.openings[0].channel;
         assert_eq!(facts.password.as_deref(), Some("d=5"), "V1-45");
         assert_eq!((&*facts.client.agent, &*facts.client.address), ("x", "192.0.2.7"));

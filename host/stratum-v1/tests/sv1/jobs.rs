@@ -1,5 +1,5 @@
 use serde_json::json;
-use sluice_core::session::Session;
+use sluice_core::session::{Answer, Effect, Recipient, Session};
 use sluice_core::share::Reason;
 
 use crate::support::*;
@@ -156,17 +156,19 @@ fn a_job_known_from_before_the_resume_is_not_announced_again() {
     let mut seen = Vec::new();
     while let Some(effect) = pool.session.next_effect() {
         match effect {
-            sluice_core::session::Effect::Authorize(login) => {
+            Effect::Authorize { login, .. } => {
                 pool.logins.push(*login);
                 pool.answer_login_only();
             }
-            sluice_core::session::Effect::Open(_) => {
-                pool.session.answer(pool.now, sluice_core::session::Answer::Opened(Some(decision(EASY))));
-                pool.session.offer(pool.now, &current);
+            Effect::Open { channel, .. } => {
+                pool.session.answer(pool.now, Answer::Opened(channel, Some(decision(EASY))));
             }
-            sluice_core::session::Effect::FreshWork => seen.push("fresh"),
+            Effect::Supply { channel, .. } => {
+                pool.session.offer(pool.now, Recipient::Channel(channel), &current);
+            }
+            Effect::FreshWork { sent, .. } => seen.push(sent),
             _ => {}
         }
     }
-    assert_eq!(seen, ["fresh"]);
+    assert_eq!(seen, [Some(current.job().id)]);
 }

@@ -140,11 +140,10 @@ fn an_ending_pool_says_nothing_and_closes() {
     pool.session.shut_down(pool.now, Close::NoWork);
     pool.run();
     assert_eq!(pool.closed, Some(Close::NoWork));
-    assert!(pool.session.wants_work().is_none());
     assert_eq!(pool.session.deadline(), None);
-    let parked = pool.session.park().unwrap();
-    assert_eq!(parked.jobs.len(), 1);
-    assert!(pool.session.park().is_none());
+    let [parked] = <[_; 1]>::try_from(pool.session.park()).unwrap();
+    assert_eq!(parked.resume.unwrap().1.len(), 1);
+    assert!(pool.session.park().is_empty());
 }
 
 #[test]

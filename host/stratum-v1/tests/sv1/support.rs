@@ -10,11 +10,11 @@ use bitcoin::{Amount, Block, BlockHash, CompactTarget, Network, Target, Txid, Wt
 use serde_json::Value;
 use sluice_core::coinbase::{Payment, PoolMark, parse_address};
 use sluice_core::extranonce::{Extranonces, ResumeToken};
-use sluice_core::ids::{AccountId, AccountName, JobId, TemplateId, WorkerId, WorkerName};
+use sluice_core::ids::{AccountId, AccountName, ChannelId, JobId, TemplateId, WorkerId, WorkerName};
 use sluice_core::job::{Job, TipNumber, Work};
 use sluice_core::policy::auth::{Grant, Login, Refusal};
 use sluice_core::policy::vardiff::{Decision, Memo, Opening, Review};
-use sluice_core::session::{Admission, Answer, Close, Effect, Session};
+use sluice_core::session::{Admission, Answer, Close, Effect, Recipient, Session};
 use sluice_core::share::{FoundBlock, Reason, Share};
 use sluice_core::template::{Template, TemplateTransaction};
 use sluice_core::units::{Difficulty, Moment, Now, Timestamp, VersionMask};
@@ -26,6 +26,8 @@ pub(crate) const HARD: u32 = 0x1d00_ffff;
 pub(crate) const REGTEST: u32 = 0x207f_ffff;
 /// 43 hashes a share.
 pub(crate) const EASY: f64 = 0.000_000_01;
+/// The one channel of a connection.
+pub(crate) const CHANNEL: ChannelId = ChannelId(0);
 pub(crate) const MIN_TIME: u32 = 1_700_000_000;
 
 /// Makes jobs as the job board does.
@@ -110,6 +112,12 @@ pub(crate) struct Pool {
     pub(crate) logins: Vec<Login>,
     pub(crate) openings: Vec<Opening>,
     pub(crate) reviews: Vec<Review>,
+    /// Whose work the session asked for.
+    pub(crate) supplied: Vec<AccountName>,
+    /// The jobs that fresh ones were to be newer than.
+    pub(crate) fresh_after: Vec<Option<JobId>>,
+    /// How often the handshake was over.
+    pub(crate) established: u32,
     pub(crate) closed: Option<Close>,
     tokens: u8,
 }
@@ -136,6 +144,9 @@ impl Pool {
             logins: Vec::new(),
             openings: Vec::new(),
             reviews: Vec::new(),
+            supplied: Vec::new(),
+            fresh_after: Vec::new(),
+            established: 0,
             closed: None,
             tokens: 0,
         }
@@ -157,7 +168,7 @@ impl Pool {
 
     /// Hangs up and comes back, without the token if `token` is empty.
     pub(crate) fn reconnect(&mut self, config: SessionConfig) {
-        if let Some(parked) = self.session.park() {
+        for parked in self.session.park() {
             self.extranonces.park(parked, self.now.moment);
         }
         self.session = Connection::new(Arc::new(config), "192.0.2.7".into(), self.now);
@@ -198,34 +209,37 @@ impl Pool {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Reserve { resume } => {
+            Effect::Reserve { channel, resume } => {
                 self.tokens += 1;
                 let token = ResumeToken([self.tokens; 16]);
                 let reservation = self.extranonces.reserve(resume, token, self.now.moment);
-                self.session.answer(self.now, Answer::Reserved(reservation));
+                self.session.answer(self.now, Answer::Reserved(channel, reservation));
             }
-            Effect::Authorize(login) => {
+            Effect::Authorize { channel, login } => {
                 let outcome = admit(&login);
                 self.logins.push(*login);
                 if self.answers_logins {
-                    self.session.answer(self.now, Answer::Authorized(outcome));
+                    self.session.answer(self.now, Answer::Authorized(channel, outcome));
                 }
             }
-            Effect::Open(opening) => {
+            Effect::Open { channel, opening } => {
                 self.openings.push(*opening);
-                self.session.answer(self.now, Answer::Opened(self.opening.map(decision)));
-                if self.session.wants_work().is_some() {
-                    let work = self.board.job(self.now);
-                    self.session.offer(self.now, &work);
-                }
+                self.session.answer(self.now, Answer::Opened(channel, self.opening.map(decision)));
             }
-            Effect::Review(review) => {
+            Effect::Supply { channel, account } => {
+                self.supplied.push(account);
+                let work = self.board.job(self.now);
+                self.session.offer(self.now, Recipient::Channel(channel), &work);
+            }
+            Effect::Review { review, .. } => {
                 self.order.push("review");
                 self.reviews.push(*review);
             }
-            Effect::FreshWork => {
+            Effect::FreshWork { channel, sent, .. } => {
                 self.order.push("fresh");
-                self.offer();
+                self.fresh_after.push(sent);
+                let work = self.board.job(self.now);
+                self.session.offer(self.now, Recipient::Channel(channel), &work);
             }
             Effect::Record { share, .. } => {
                 self.order.push("record");
@@ -236,18 +250,22 @@ impl Pool {
                 self.blocks.push(*block);
             }
             Effect::Rejected(reason) => self.rejected.push(reason),
+            Effect::Established => self.established += 1,
+            Effect::Release(_) | Effect::Name { .. } | Effect::Unsupply(_) | Effect::Note(_) => {
+                panic!("what only protocols with many channels need: {effect:?}")
+            }
             Effect::Close(why) => self.closed = Some(why),
         }
     }
 
     pub(crate) fn offer(&mut self) -> Arc<Announcement> {
         let work = self.board.job(self.now);
-        self.session.offer(self.now, &work);
+        self.session.offer(self.now, Recipient::Everyone, &work);
         work
     }
 
     pub(crate) fn decide(&mut self, difficulty: f64) {
-        self.session.answer(self.now, Answer::Reviewed(Some(decision(difficulty))));
+        self.session.answer(self.now, Answer::Reviewed(CHANNEL, Some(decision(difficulty))));
         self.run();
     }
 
@@ -258,7 +276,7 @@ impl Pool {
 
     pub(crate) fn answer_login_only(&mut self) {
         let outcome = admit(self.logins.last().unwrap());
-        self.session.answer(self.now, Answer::Authorized(outcome));
+        self.session.answer(self.now, Answer::Authorized(CHANNEL, outcome));
     }
 
     pub(crate) fn flush(&mut self) -> String {

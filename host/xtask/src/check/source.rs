@@ -34,7 +34,7 @@ pub(super) fn check(file: &Path, text: &str) -> Vec<Problem> {
 }
 
 /// Sibling `tests.rs`, and everything below a `tests` or `benches` directory.
-fn is_test(file: &Path) -> bool {
+pub(super) fn is_test(file: &Path) -> bool {
     file.ends_with("tests.rs") || file.iter().any(|part| part == "tests" || part == "benches")
 }
 

@@ -1,4 +1,4 @@
-//! Many SV1 connections on one thread: connect, keep a number of submissions in flight, note when what arrives.
+//! Many connections on one thread: connect, keep a number of submissions in flight, note when what arrives.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -11,8 +11,8 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
 use crate::histogram::Histogram;
-use crate::lines::{self, SubmitLine};
 use crate::machine;
+use crate::speaker::{News, Plan, Speaker};
 
 /// Connections that are being opened at the same time.
 const OPENING_LIMIT: usize = 1024;
@@ -34,13 +34,13 @@ pub(crate) struct Seen {
     /// The first of the others, as it came.
     pub(crate) sample: Option<String>,
     pub(crate) latency: Histogram,
-    /// The clean notifies after the first one of each connection.
+    /// The jobs on another tip after the first one of each connection.
     pub(crate) rounds: Vec<Round>,
-    /// Bytes of the last notify line.
-    pub(crate) notify_bytes: usize,
+    /// Bytes of the last such job.
+    pub(crate) job_bytes: usize,
 }
 
-/// A new block's notify as it reaches the connections.
+/// A new block's job as it reaches the connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
     pub(crate) first: Instant,
@@ -48,52 +48,43 @@ pub(crate) struct Round {
     pub(crate) reached: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Connecting,
-    /// Replies that are still to come.
-    Handshake(u8),
-    /// Has its first job.
-    Ready,
-}
-
-struct Peer {
+struct Peer<S> {
     socket: TcpStream,
-    phase: Phase,
+    speaker: S,
+    connected: bool,
+    /// Has its first job.
+    ready: bool,
     out: Vec<u8>,
-    /// The beginning of a line whose end has not come yet.
-    partial: Vec<u8>,
-    extranonce2_size: usize,
-    submit: Option<SubmitLine>,
-    nonce: u32,
     /// When submissions were written, and how many.
     waiting: VecDeque<(Instant, u32)>,
-    /// Clean notifies since the first job.
+    /// Jobs on another tip since the first job.
     rounds: usize,
 }
 
 /// The connections.
-pub(crate) struct Engine {
+pub(crate) struct Engine<S> {
     address: SocketAddr,
-    login: String,
+    plan: Plan,
     poll: Poll,
-    peers: Vec<Peer>,
+    peers: Vec<Peer<S>>,
     ready: usize,
     buffer: Vec<u8>,
     in_flight: u32,
+    news: News,
     pub(crate) seen: Seen,
 }
 
-impl Engine {
-    pub(crate) fn new(address: SocketAddr, login: &str) -> Result<Self> {
+impl<S: Speaker> Engine<S> {
+    pub(crate) fn new(address: SocketAddr, plan: Plan) -> Result<Self> {
         Ok(Self {
             address,
-            login: login.to_owned(),
+            plan,
             poll: Poll::new()?,
             peers: Vec::new(),
             ready: 0,
             buffer: vec![0; BUFFER],
             in_flight: 0,
+            news: News::default(),
             seen: Seen::default(),
         })
     }
@@ -103,10 +94,19 @@ impl Engine {
     /// # Errors
     /// The pool refuses, closes or hangs.
     pub(crate) fn connect(&mut self, count: usize) -> Result<Duration> {
+        // What each says first is made ahead: a thousand keys take a while.
+        let mut speakers = (self.peers.len()..count)
+            .map(|_| {
+                let mut out = Vec::new();
+                Ok((S::new(&self.plan, &mut out)?, out))
+            })
+            .collect::<Result<VecDeque<_>>>()?;
         let (begun, mut events) = (Instant::now(), Events::with_capacity(1024));
         while self.ready < count {
-            while self.peers.len() < count && self.peers.len() - self.ready < OPENING_LIMIT {
-                self.open()?;
+            while self.peers.len() - self.ready < OPENING_LIMIT
+                && let Some((speaker, out)) = speakers.pop_front()
+            {
+                self.open(speaker, out)?;
             }
             self.step(&mut events, SILENCE)
                 .with_context(|| format!("{} of {count} have work", self.ready))?;
@@ -114,8 +114,17 @@ impl Engine {
         Ok(begun.elapsed())
     }
 
-    fn open(&mut self) -> Result<()> {
+    fn open(&mut self, speaker: S, out: Vec<u8>) -> Result<()> {
         let index = self.peers.len();
+        let mut socket = self.socket(index)?;
+        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        let waiting = VecDeque::new();
+        self.peers.push(Peer { socket, speaker, connected: false, ready: false, out, waiting, rounds: 0 });
+        Ok(())
+    }
+
+    /// A socket that is being connected.
+    fn socket(&self, index: usize) -> Result<TcpStream> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
         socket.set_tcp_nodelay(true)?;
         if let (true, Ok(source)) = (self.address.ip().is_loopback(), u8::try_from(index / PER_SOURCE)) {
@@ -128,20 +137,7 @@ impl Engine {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error.into()),
             _ => {}
         }
-        let mut socket = TcpStream::from_std(socket.into());
-        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        self.peers.push(Peer {
-            socket,
-            phase: Phase::Connecting,
-            out: Vec::new(),
-            partial: Vec::new(),
-            extranonce2_size: 8,
-            submit: None,
-            nonce: 0,
-            waiting: VecDeque::new(),
-            rounds: 0,
-        });
-        Ok(())
+        Ok(TcpStream::from_std(socket.into()))
     }
 
     /// Submits for `time` with `in_flight` submissions unanswered on each connection.
@@ -216,25 +212,24 @@ impl Engine {
 
     fn writable(&mut self, index: usize) -> Result<()> {
         let peer = &mut self.peers[index];
-        if peer.phase == Phase::Connecting {
+        if !peer.connected {
             if let Some(error) = peer.socket.take_error()? {
                 return Err(error).with_context(|| format!("connection {index} was refused"));
             }
-            peer.phase = Phase::Handshake(2);
-            peer.out = lines::handshake(&self.login);
+            peer.connected = true;
         }
         peer.flush()
     }
 
     fn readable(&mut self, index: usize) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut replies = 0;
+        let mut answers = 0;
         let now = loop {
             match self.peers[index].socket.read(&mut buffer) {
                 Ok(0) => bail!("the pool closed connection {index}; refused first: {:?}", self.seen.sample),
                 Ok(length) => {
                     let now = Instant::now();
-                    replies += self.take_in(index, &buffer[..length], now)?;
+                    answers += self.take_in(index, &buffer[..length], now)?;
                     // Less than asked for: the socket is empty, and will tell when it is not.
                     if length < buffer.len() {
                         break now;
@@ -246,74 +241,39 @@ impl Engine {
             }
         };
         self.buffer = buffer;
-        self.answered(index, replies, now);
-        if self.in_flight > 0 && replies > 0 { self.refill(index, replies, now) } else { Ok(()) }
-    }
-
-    /// Splits into lines; returns how many were replies to submissions.
-    fn take_in(&mut self, index: usize, mut bytes: &[u8], now: Instant) -> Result<u32> {
-        let mut replies = 0;
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
-            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
-            bytes = rest;
-            if self.peers[index].partial.is_empty() {
-                replies += self.line(index, line, now)?;
-            } else {
-                let mut whole = std::mem::take(&mut self.peers[index].partial);
-                whole.extend_from_slice(line);
-                replies += self.line(index, &whole, now)?;
-            }
-        }
-        self.peers[index].partial.extend_from_slice(bytes);
-        Ok(replies)
-    }
-
-    fn line(&mut self, index: usize, line: &[u8], now: Instant) -> Result<u32> {
-        if lines::is_notification(line) {
-            if lines::is_notify(line) {
-                self.notified(index, line, now);
-            }
-            return Ok(0);
-        }
-        let peer = &mut self.peers[index];
-        if let Phase::Handshake(left) = peer.phase {
-            ensure!(lines::is_yes(line), "the pool refuses: {}", String::from_utf8_lossy(line));
-            if left == 2 {
-                peer.extranonce2_size =
-                    lines::extranonce2_size(line).context("a subscription without a size")?;
-            }
-            peer.phase = Phase::Handshake(left.saturating_sub(1));
-            return Ok(0);
-        }
-        if lines::is_yes(line) {
-            self.seen.accepted += 1;
-        } else if lines::is_miss(line) {
-            self.seen.missed += 1;
+        self.answered(index, answers, now);
+        if self.in_flight > 0 && answers > 0 {
+            self.refill(index, answers, now)
         } else {
-            self.seen.other += 1;
-            self.seen.sample.get_or_insert_with(|| String::from_utf8_lossy(line).into_owned());
+            self.peers[index].flush()
         }
-        Ok(1)
     }
 
-    fn notified(&mut self, index: usize, line: &[u8], now: Instant) {
-        let peer = &mut self.peers[index];
-        self.seen.notify_bytes = line.len() + 1;
-        if peer.phase != Phase::Ready {
-            peer.phase = Phase::Ready;
+    /// Returns how many submissions were answered.
+    fn take_in(&mut self, index: usize, bytes: &[u8], now: Instant) -> Result<u32> {
+        let (peer, news) = (&mut self.peers[index], &mut self.news);
+        news.reset(self.in_flight > 0);
+        peer.speaker
+            .take_in(&self.plan, bytes, &mut peer.out, news)
+            .with_context(|| format!("connection {index}"))?;
+        self.seen.accepted += u64::from(news.accepted);
+        self.seen.missed += u64::from(news.missed);
+        self.seen.other += u64::from(news.other);
+        if let Some(sample) = news.sample.take() {
+            self.seen.sample.get_or_insert(sample);
+        }
+        let mut tips = news.tips;
+        if news.job_bytes > 0 {
+            self.seen.job_bytes = news.job_bytes;
+        }
+        if news.ready && !peer.ready {
+            peer.ready = true;
             self.ready += 1;
-        } else if lines::is_clean(line) {
-            match self.seen.rounds.get_mut(peer.rounds) {
-                Some(round) => (round.last, round.reached) = (now, round.reached + 1),
-                None => self.seen.rounds.push(Round { first: now, last: now, reached: 1 }),
-            }
-            peer.rounds += 1;
+            // The first job is no round.
+            tips = tips.saturating_sub(1);
         }
-        // Only when submitting is this line needed; the first job always may be.
-        if self.in_flight > 0 || peer.submit.is_none() {
-            let extranonce2 = "0".repeat(2 * peer.extranonce2_size);
-            peer.submit = SubmitLine::new(line, &self.login, &extranonce2);
-        }
+        (0..tips).for_each(|_| peer.note_round(&mut self.seen.rounds, now));
+        Ok(news.answers())
     }
 
     fn answered(&mut self, index: usize, mut replies: u32, now: Instant) {
@@ -333,26 +293,32 @@ impl Engine {
 
     fn refill(&mut self, index: usize, count: u32, now: Instant) -> Result<()> {
         let peer = &mut self.peers[index];
-        let Some(line) = &peer.submit else { bail!("connection {index} was sent a job that is none") };
-        for _ in 0..count {
-            line.write(peer.nonce, &mut peer.out);
-            peer.nonce = peer.nonce.wrapping_add(1);
-        }
+        peer.speaker.submit(count, &mut peer.out).with_context(|| format!("connection {index}"))?;
         peer.waiting.push_back((now, count));
         peer.flush()
     }
 }
 
-impl Peer {
+impl<S> Peer<S> {
+    fn note_round(&mut self, rounds: &mut Vec<Round>, now: Instant) {
+        match rounds.get_mut(self.rounds) {
+            Some(round) => (round.last, round.reached) = (now, round.reached + 1),
+            None => rounds.push(Round { first: now, last: now, reached: 1 }),
+        }
+        self.rounds += 1;
+    }
+
     fn flush(&mut self) -> Result<()> {
-        while !self.out.is_empty() {
-            match self.socket.write(&self.out) {
-                Ok(written) => drop(self.out.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        let mut written = 0;
+        while written < self.out.len() {
+            match self.socket.write(&self.out[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("the pool closed a connection"),
             }
         }
+        self.out.drain(..written);
         Ok(())
     }
 }

@@ -1,11 +1,13 @@
-//! Loads a pool over SV1 and says what it can do: submissions per second, latencies, fan-out of a new block, memory and
+//! Loads a pool over SV1 or SV2 and says what it can do: submissions per second, latencies, fan-out of a new block, memory and
 //! rate of connections. One thread, so that one core of load is enough.
 
 mod engine;
 mod floor;
 mod histogram;
-mod lines;
 mod machine;
+mod speaker;
+mod sv1;
+mod sv2;
 mod target;
 
 use std::net::SocketAddr;
@@ -16,9 +18,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluice_tests::miner;
 
 use crate::engine::{Engine, Seen};
-use crate::target::{Target, Wanted};
+use crate::speaker::{Plan, Speaker};
+use crate::sv1::Sv1;
+use crate::sv2::Sv2;
+use crate::target::{Protocol, Target, Wanted};
 
-/// Loads a pool over Stratum V1 and reports what it can do.
+/// Loads a pool over Stratum V1 or V2 and reports what it can do.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -27,7 +32,8 @@ use crate::target::{Target, Wanted};
       starts the pool on core 0, submits from core 1, and compares with a server that only answers
   load submit --address 127.0.0.1:3333 --connections 100 --in-flight 16 --seconds 10
       against a pool that is running
-  load fanout --spawn --connections 10000 --floor
+  load submit --spawn --protocol sv2 --channel extended --mode accept
+  load fanout --spawn --protocol sv2 --connections 10000 --floor
   load connect --spawn --connections 10000"
 )]
 struct Cli {
@@ -55,6 +61,9 @@ enum Command {
         listen: SocketAddr,
         #[arg(long, default_value_t = 1500, value_name = "N")]
         notify_bytes: usize,
+        /// What it speaks; SV2 without encryption
+        #[arg(long, value_enum, default_value_t = Protocol::Sv1)]
+        protocol: Protocol,
         /// Seconds between two notifies; none if not given
         #[arg(long, value_name = "SECONDS")]
         interval: Option<f64>,
@@ -63,7 +72,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Where {
-    /// The pool's SV1 listener
+    /// The pool's listener for the protocol
     #[arg(long, value_name = "ADDRESS", required_unless_present = "spawn")]
     address: Option<SocketAddr>,
     /// The process at --address, for its memory and processor time
@@ -75,14 +84,30 @@ struct Where {
     /// Measure the floor too, and print the ratio
     #[arg(long)]
     floor: bool,
+    #[arg(long, value_enum, default_value_t = Protocol::Sv1)]
+    protocol: Protocol,
+    /// The kind of SV2 channel, one for each connection
+    #[arg(long, value_enum, default_value_t = Channel::Standard)]
+    channel: Channel,
+    /// SV2 without encryption, for a listener that is for labs
+    #[arg(long, requires = "address")]
+    plain_text: bool,
     /// The login to submit under; by default a regtest address
     #[arg(long, value_name = "NAME")]
     login: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Channel {
+    /// The pool computes the merkle root
+    Standard,
+    /// The miner does
+    Extended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Shares miss the target: each is hashed, judged, refused with 23
+    /// Shares miss the target: each is hashed, judged, refused with a code
     Miss,
     /// Shares are accepted: each is hashed, judged, logged, acknowledged after the commit
     Accept,
@@ -135,11 +160,21 @@ fn main() -> Result<()> {
     let command = Cli::parse().command;
     machine::raise_open_files()?;
     match command {
-        Command::Submit(submit) => submit.run(),
-        Command::Fanout(fanout) => fanout.run(),
-        Command::Connect(connect) => connect.run(),
-        Command::Floor { listen, notify_bytes, interval } => {
-            floor::serve(listen, notify_bytes, interval.map(Duration::try_from_secs_f64).transpose()?)
+        Command::Submit(submit) => match submit.place.protocol {
+            Protocol::Sv1 => submit.run::<Sv1>(),
+            Protocol::Sv2 => submit.run::<Sv2>(),
+        },
+        Command::Fanout(fanout) => match fanout.place.protocol {
+            Protocol::Sv1 => fanout.run::<Sv1>(),
+            Protocol::Sv2 => fanout.run::<Sv2>(),
+        },
+        Command::Connect(connect) => match connect.place.protocol {
+            Protocol::Sv1 => connect.run::<Sv1>(),
+            Protocol::Sv2 => connect.run::<Sv2>(),
+        },
+        Command::Floor { listen, notify_bytes, protocol, interval } => {
+            let interval = interval.map(Duration::try_from_secs_f64).transpose()?;
+            floor::serve(listen, protocol, notify_bytes, interval)
         }
     }
 }
@@ -147,19 +182,24 @@ fn main() -> Result<()> {
 impl Where {
     fn target(&self, wanted: Wanted) -> Result<Target> {
         match self.address {
-            Some(address) => Ok(Target::running(address, self.pid)),
-            None => Target::pool(wanted),
+            Some(address) => Ok(Target::running(address, self.pid, self.plain_text)),
+            None => Target::pool(wanted, self.protocol),
         }
     }
 
-    fn engine(&self, target: &Target) -> Result<Engine> {
+    fn floor(&self, job_bytes: usize, interval: Option<Duration>) -> Result<Target> {
+        Target::floor(self.protocol, job_bytes, interval)
+    }
+
+    fn engine<S: Speaker>(&self, target: &Target) -> Result<Engine<S>> {
         let login = self.login.clone().unwrap_or_else(|| format!("{}.load", miner::address(0)));
-        Engine::new(target.address, &login)
+        let extended = self.channel == Channel::Extended;
+        Engine::new(target.address, Plan { login, extended, clear: target.plain_text })
     }
 }
 
 impl Submit {
-    fn run(&self) -> Result<()> {
+    fn run<S: Speaker>(&self) -> Result<()> {
         let difficulty = match self.mode {
             Mode::Miss => 1e6,
             // The least there is: one hash in 65,536 misses.
@@ -170,23 +210,23 @@ impl Submit {
             block_interval: None,
             transactions: self.transactions,
         })?;
-        let (pool, bytes) = self.measure("pool", &target)?;
+        let (pool, bytes) = self.measure::<S>("pool", &target)?;
         drop(target);
         if self.place.floor {
-            let (floor, _) = self.measure("floor", &Target::floor(bytes, None)?)?;
+            let (floor, _) = self.measure::<S>("floor", &self.place.floor(bytes, None)?)?;
             println!("ratio  {:.3} of the floor", pool / floor);
         }
         Ok(())
     }
 
-    /// Returns submissions per second and the size of a notify.
-    fn measure(&self, name: &str, target: &Target) -> Result<(f64, usize)> {
-        let mut engine = self.place.engine(target)?;
+    /// Returns submissions per second and the size of a job.
+    fn measure<S: Speaker>(&self, name: &str, target: &Target) -> Result<(f64, usize)> {
+        let mut engine = self.place.engine::<S>(target)?;
         engine.connect(self.connections)?;
         // Caches, compiled code and the log's file are as in a pool that has been running.
         engine.submit(self.in_flight, Duration::from_secs_f64(self.seconds / 10.0))?;
         engine.idle(Duration::from_millis(200))?;
-        engine.seen = Seen { notify_bytes: engine.seen.notify_bytes, ..Seen::default() };
+        engine.seen = Seen { job_bytes: engine.seen.job_bytes, ..Seen::default() };
         let before = target.pid.map(machine::processor_seconds).transpose()?;
         let elapsed = engine.submit(self.in_flight, Duration::from_secs_f64(self.seconds))?.as_secs_f64();
         let after = target.pid.map(machine::processor_seconds).transpose()?;
@@ -206,7 +246,7 @@ impl Submit {
         if let Some(sample) = &seen.sample {
             println!("       refused first: {sample}");
         }
-        Ok((rate, seen.notify_bytes))
+        Ok((rate, seen.job_bytes))
     }
 }
 
@@ -215,25 +255,27 @@ fn micros(time: Duration) -> String {
 }
 
 impl Fanout {
-    fn run(&self) -> Result<()> {
+    fn run<S: Speaker>(&self) -> Result<()> {
         let interval = Some(Duration::from_secs(self.interval));
         let target =
             self.place.target(Wanted { difficulty: 1e6, block_interval: interval, transactions: 2000 })?;
-        let (pool, bytes) = self.measure("pool", &target)?;
+        let (pool, bytes) = self.measure::<S>("pool", &target)?;
         drop(target);
         if self.place.floor {
-            let (floor, _) = self.measure("floor", &Target::floor(bytes, interval)?)?;
+            let (floor, _) = self.measure::<S>("floor", &self.place.floor(bytes, interval)?)?;
             println!("ratio  {:.2} times the floor", pool.as_secs_f64() / floor.as_secs_f64());
         }
         Ok(())
     }
 
-    /// Returns the median time and the size of a notify.
-    fn measure(&self, name: &str, target: &Target) -> Result<(Duration, usize)> {
-        let mut engine = self.place.engine(target)?;
+    /// Returns the median time and the size of a job.
+    fn measure<S: Speaker>(&self, name: &str, target: &Target) -> Result<(Duration, usize)> {
+        let mut engine = self.place.engine::<S>(target)?;
         engine.connect(self.connections)?;
-        // Rounds that came while connections were still being opened are not whole.
-        engine.idle(Duration::from_millis(500))?;
+        // Not whole: rounds that came while connections were still being opened, and one that is under way now.
+        engine.forget_rounds();
+        engine.watch(|seen| !seen.rounds.is_empty())?;
+        engine.idle(Duration::from_secs(self.interval) / 2)?;
         engine.forget_rounds();
         let whole =
             |seen: &Seen| seen.rounds.iter().filter(|round| round.reached == self.connections).count();
@@ -243,9 +285,9 @@ impl Fanout {
         times.sort_unstable();
         ensure!(!times.is_empty(), "no block at all");
         let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
-        let bytes = engine.seen.notify_bytes;
+        let bytes = engine.seen.job_bytes;
         println!(
-            "{name:6} a notify of {bytes} bytes from the first to the last of {} connections: \
+            "{name:6} a job of {bytes} bytes from the first to the last of {} connections: \
              median {:.1} ms, worst {:.1} ms of {}",
             self.connections,
             median.as_secs_f64() * 1e3,
@@ -257,21 +299,21 @@ impl Fanout {
 }
 
 impl Connect {
-    fn run(&self) -> Result<()> {
+    fn run<S: Speaker>(&self) -> Result<()> {
         let target =
             self.place.target(Wanted { difficulty: 1e6, block_interval: None, transactions: 2000 })?;
-        let pool = self.measure("pool", &target)?;
+        let pool = self.measure::<S>("pool", &target)?;
         drop(target);
         if self.place.floor {
-            let floor = self.measure("floor", &Target::floor(NOTIFY_BYTES, None)?)?;
+            let floor = self.measure::<S>("floor", &self.place.floor(NOTIFY_BYTES, None)?)?;
             println!("ratio  {:.2} of the floor's connects", pool / floor);
         }
         Ok(())
     }
 
     /// Returns connects per second.
-    fn measure(&self, name: &str, target: &Target) -> Result<f64> {
-        let mut engine = self.place.engine(target)?;
+    fn measure<S: Speaker>(&self, name: &str, target: &Target) -> Result<f64> {
+        let mut engine = self.place.engine::<S>(target)?;
         // The first connection pays for what is made once.
         engine.connect(1)?;
         engine.idle(Duration::from_millis(500))?;

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use sluice_tests::pool::{Chain, Difficulty, Pool, Setup};
 
 use crate::machine;
@@ -16,9 +17,18 @@ use crate::machine;
 const SERVER_CORE: usize = 0;
 const OWN_CORE: usize = 1;
 
-/// Something that answers SV1 at an address.
+/// What the miners speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    Sv1,
+    Sv2,
+}
+
+/// Something that answers at an address.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
+    /// SV2 without encryption.
+    pub(crate) plain_text: bool,
     pub(crate) pid: Option<u32>,
     /// Ended when dropped.
     _server: Option<Server>,
@@ -51,28 +61,40 @@ pub(crate) struct Wanted {
 const UNLIMITED: &str = "max_connections = 1000000\nmax_connections_per_address = 1000000\n\
     messages_per_minute = 1000000000\nreconnects_per_minute = 1000000\nrejected_in_a_row = 0\n\
     idle_timeout_s = 86400\n";
+/// What there is for SV2 beside those.
+const UNLIMITED_SV2: &str = "max_unfinished_handshakes = 65536\nhandshake_timeout_s = 300\n\
+    setup_timeout_s = 300\nchannel_timeout_s = 3600\n";
 
 impl Target {
-    pub(crate) fn running(address: SocketAddr, pid: Option<u32>) -> Self {
-        Self { address, pid, _server: None }
+    pub(crate) fn running(address: SocketAddr, pid: Option<u32>, plain_text: bool) -> Self {
+        Self { address, plain_text, pid, _server: None }
     }
 
     /// A pool on a simulated chain, kept on a core of its own.
     ///
     /// # Errors
     /// It does not start.
-    pub(crate) fn pool(wanted: Wanted) -> Result<Self> {
+    pub(crate) fn pool(wanted: Wanted, protocol: Protocol) -> Result<Self> {
         let chain = Chain::Simulated {
             difficulty: 1e9,
             transactions: wanted.transactions,
             block_interval: wanted.block_interval,
         };
         let setup = Setup::new(chain, Difficulty::fixed(wanted.difficulty)).with(UNLIMITED);
+        let setup = match protocol {
+            Protocol::Sv1 => setup,
+            Protocol::Sv2 => setup.sv2_with(&format!("{UNLIMITED}{UNLIMITED_SV2}")),
+        };
         let setup = Setup { log: "warn", ..setup };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let pool = on_server_core(|| runtime.block_on(Pool::ready(setup)))?;
+        let address = match protocol {
+            Protocol::Sv1 => pool.sv1,
+            Protocol::Sv2 => pool.sv2()?.address,
+        };
         Ok(Self {
-            address: pool.sv1,
+            address,
+            plain_text: false,
             pid: Some(pool.pid()),
             _server: Some(Server::Pool { _pool: Box::new(pool) }),
         })
@@ -82,9 +104,12 @@ impl Target {
     ///
     /// # Errors
     /// It does not start.
-    pub(crate) fn floor(notify_bytes: usize, interval: Option<Duration>) -> Result<Self> {
+    pub(crate) fn floor(protocol: Protocol, job_bytes: usize, interval: Option<Duration>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["floor", "--listen", "127.0.0.1:0", "--notify-bytes", &notify_bytes.to_string()]);
+        command.args(["floor", "--listen", "127.0.0.1:0", "--notify-bytes", &job_bytes.to_string()]);
+        if protocol == Protocol::Sv2 {
+            command.args(["--protocol", "sv2"]);
+        }
         if let Some(interval) = interval {
             command.args(["--interval", &interval.as_secs_f64().to_string()]);
         }
@@ -96,7 +121,7 @@ impl Target {
         let address = line.trim().rsplit('/').next().unwrap_or_default();
         let address = address.parse().with_context(|| format!("the floor said {line:?}"))?;
         let pid = if let Server::Floor(child) = &server { Some(child.id()) } else { None };
-        Ok(Self { address, pid, _server: Some(server) })
+        Ok(Self { address, plain_text: true, pid, _server: Some(server) })
     }
 }
 

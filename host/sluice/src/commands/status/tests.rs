@@ -75,13 +75,21 @@ fn wrong_url_and_silent_port_say_what_to_do() {
     assert!(error.contains("is it running, and is [http] listen this address?"), "{error}");
 }
 
+const POOL: &str = r#"{"network":"regtest","tip":{"height":7,"hash":"00ff"},
+    "job":{"id":"1a","height":8,"age_ms":2500},"hashrate":1500.0,"blocks":2,
+    "connections":{"stratum_v1":3,"stratum_v2":2},"channels":{"standard":4,"extended":5},
+    "shares":{"accepted":10,"rejected":{"stale":1,"duplicate":0},"by_protocol":{
+        "stratum_v1":{"accepted":7,"rejected":{"stale":1,"duplicate":0}},
+        "stratum_v2":{"accepted":3,"rejected":{"stale":0,"duplicate":0}}}},
+    "stratum_v2":{"address":"192.0.2.1:3336","authority_public_key":"9bXiEd8b"}}"#;
+
 fn pool(path: &str) -> String {
+    answer(path, POOL)
+}
+
+fn answer(path: &str, pool: &str) -> String {
     let body = match path {
-        "/api/v1/pool" => {
-            r#"{"network":"regtest","tip":{"height":7,"hash":"00ff"},"job":{"id":"1a","height":8,"age_ms":2500},
-            "connections":{"stratum_v1":3,"stratum_v2":0},"hashrate":1500.0,"blocks":2,
-            "shares":{"accepted":10,"rejected":{"stale":1,"duplicate":0}}}"#
-        }
+        "/api/v1/pool" => pool,
         "/api/v1/policies" => {
             r#"[{"kind":"payout","name":"pplns","version":"1.0","hash":"0123456789abcdef","generation":3,"calls":5,
             "traps":0,"last_reload":{"outcome":"rejected","at":1,"error":"imports \u001b files"}}]"#
@@ -100,14 +108,28 @@ fn table_shows_what_the_pool_says() {
         "state        ready",
         "tip          7 00ff",
         "job          1a for height 8, 2 s old",
-        "connections  stratum_v1 3, stratum_v2 0",
+        "connections  stratum_v1 3, stratum_v2 2",
         "hashrate     1.50 kH/s",
         "rejected     stale 1\n",
+        "stratum_v1   accepted 7, rejected stale 1\n",
+        "stratum_v2   accepted 3, rejected none; channels: standard 4, extended 5\n",
+        // N-40
+        "sv2 url      stratum2+tcp://192.0.2.1:3336/9bXiEd8b\n",
         "payout       pplns 1.0 (0123456789ab), generation 3, 5 calls, 0 traps; last reload rejected: imports",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
     assert!(!text.contains('\u{1b}'));
+}
+
+#[test]
+fn pool_without_sv2_is_said_to_have_none() {
+    const INFO: &str = r#"{"address":"192.0.2.1:3336","authority_public_key":"9bXiEd8b"}"#;
+    let url = server(|path| answer(path, &POOL.replace(INFO, "null")));
+    let mut out = Vec::new();
+    run(&Status { url, json: false }, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("stratum_v2   off\n") && !text.contains("stratum2+tcp"), "{text}");
 }
 
 #[test]

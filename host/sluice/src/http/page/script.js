@@ -1,4 +1,4 @@
-// The server writes the page; this fetches it again and exchanges what it shows.
+// The server writes the page; this fetches it again and exchanges what it shows, and copies what has a button.
 (() => {
   const again = async () => {
     if (!document.hidden && getSelection().isCollapsed) {
@@ -16,4 +16,15 @@
     setTimeout(again, 5000);
   };
   setTimeout(again, 5000);
+  document.addEventListener("click", async ({ target }) => {
+    const text = target.closest("button")?.previousElementSibling;
+    if (!text) return;
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      target.textContent = "Copied";
+    } catch {
+      // No clipboard without TLS, except on this machine: selected, to be copied by hand.
+      getSelection().selectAllChildren(text);
+    }
+  });
 })();

@@ -1,9 +1,99 @@
-//! The few lines that are spoken, built once and patched.
+//! SV1: the few lines that are spoken, built once and patched.
 
+use anyhow::{Context, Result, ensure};
 use memchr::memmem;
 
+use crate::speaker::{News, Plan, Speaker};
+
+/// A connection.
+pub(crate) struct Sv1 {
+    /// Replies of the handshake that are still to come.
+    greetings: u8,
+    /// The beginning of a line whose end has not come yet.
+    partial: Vec<u8>,
+    extranonce2_size: usize,
+    submit: Option<SubmitLine>,
+    nonce: u32,
+}
+
+impl Speaker for Sv1 {
+    fn new(plan: &Plan, out: &mut Vec<u8>) -> Result<Self> {
+        out.extend_from_slice(&handshake(&plan.login));
+        Ok(Self { greetings: 2, partial: Vec::new(), extranonce2_size: 8, submit: None, nonce: 0 })
+    }
+
+    fn take_in(&mut self, plan: &Plan, bytes: &[u8], _: &mut Vec<u8>, news: &mut News) -> Result<()> {
+        let mut bytes = bytes;
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+            bytes = rest;
+            if self.partial.is_empty() {
+                self.line(plan, line, news)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.partial);
+                whole.extend_from_slice(line);
+                self.line(plan, &whole, news)?;
+            }
+        }
+        self.partial.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn submit(&mut self, count: u32, out: &mut Vec<u8>) -> Result<()> {
+        let line = self.submit.as_ref().context("a job that is none")?;
+        for _ in 0..count {
+            line.write(self.nonce, out);
+            self.nonce = self.nonce.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+impl Sv1 {
+    fn line(&mut self, plan: &Plan, line: &[u8], news: &mut News) -> Result<()> {
+        if is_notification(line) {
+            if is_notify(line) {
+                self.notified(plan, line, news);
+            }
+            return Ok(());
+        }
+        if self.greetings > 0 {
+            return self.greeted(line);
+        }
+        if is_yes(line) {
+            news.accepted += 1;
+        } else if is_miss(line) {
+            news.missed += 1;
+        } else {
+            news.other += 1;
+            news.sample = Some(String::from_utf8_lossy(line).into_owned());
+        }
+        Ok(())
+    }
+
+    fn greeted(&mut self, line: &[u8]) -> Result<()> {
+        ensure!(is_yes(line), "the pool refuses: {}", String::from_utf8_lossy(line));
+        if self.greetings == 2 {
+            self.extranonce2_size = extranonce2_size(line).context("a subscription without a size")?;
+        }
+        self.greetings -= 1;
+        Ok(())
+    }
+
+    fn notified(&mut self, plan: &Plan, line: &[u8], news: &mut News) {
+        news.ready = true;
+        news.tips += u32::from(is_clean(line));
+        news.job_bytes = line.len() + 1;
+        // Only when submitting is this line needed; the first job always may be.
+        if news.busy || self.submit.is_none() {
+            let extranonce2 = "0".repeat(2 * self.extranonce2_size);
+            self.submit = SubmitLine::new(line, &plan.login, &extranonce2);
+        }
+    }
+}
+
 /// Subscribe and authorize, pipelined as ESP-Miner does (V1-21).
-pub(crate) fn handshake(login: &str) -> Vec<u8> {
+fn handshake(login: &str) -> Vec<u8> {
     format!(
         "{{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"sluice-load/1\"]}}\n\
          {{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"{login}\",\"x\"]}}\n"
@@ -11,39 +101,39 @@ pub(crate) fn handshake(login: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-pub(crate) fn is_notification(line: &[u8]) -> bool {
+fn is_notification(line: &[u8]) -> bool {
     line.starts_with(b"{\"id\":null") || line.starts_with(b"{\"method\"") || line.starts_with(b"{\"params\"")
 }
 
-pub(crate) fn is_notify(line: &[u8]) -> bool {
+fn is_notify(line: &[u8]) -> bool {
     memmem::find(&line[..line.len().min(64)], b"mining.notify").is_some()
         || line.ends_with(b"\"mining.notify\"}")
 }
 
 /// Whether a notify says `clean_jobs`: its last parameter.
-pub(crate) fn is_clean(notify: &[u8]) -> bool {
+fn is_clean(notify: &[u8]) -> bool {
     notify.ends_with(b"true]}")
 }
 
 /// Whether a reply says yes: it ends with `"error":null}`.
-pub(crate) fn is_yes(reply: &[u8]) -> bool {
+fn is_yes(reply: &[u8]) -> bool {
     reply.ends_with(b"null}")
 }
 
 /// Whether a reply says that the share misses its target (23, V1-11).
-pub(crate) fn is_miss(reply: &[u8]) -> bool {
+fn is_miss(reply: &[u8]) -> bool {
     memchr::memchr(b'[', reply).is_some_and(|at| reply[at..].starts_with(b"[23,"))
 }
 
 /// The size of extranonce2 in the reply to a subscribe: the last element of its result.
-pub(crate) fn extranonce2_size(reply: &[u8]) -> Option<usize> {
+fn extranonce2_size(reply: &[u8]) -> Option<usize> {
     let reply: serde_json::Value = serde_json::from_slice(reply).ok()?;
     usize::try_from(reply["result"][2].as_u64()?).ok()
 }
 
 /// A `mining.submit` with a place for the nonce.
 #[derive(Clone, Debug)]
-pub(crate) struct SubmitLine {
+struct SubmitLine {
     bytes: Vec<u8>,
     nonce_at: usize,
 }
@@ -53,7 +143,7 @@ const NONCE: &str = "NNNNNNNN";
 
 impl SubmitLine {
     /// For the job of a notify line; `None` if the line is not of V1-49.
-    pub(crate) fn new(notify: &[u8], login: &str, extranonce2: &str) -> Option<Self> {
+    fn new(notify: &[u8], login: &str, extranonce2: &str) -> Option<Self> {
         let start = memmem::find(notify, b"\"params\":[\"")? + b"\"params\":[\"".len();
         let id = &notify[start..start + memchr::memchr(b'"', &notify[start..])?];
         let end = memchr::memrchr(b'"', notify)?;
@@ -69,7 +159,7 @@ impl SubmitLine {
     }
 
     /// Appends one line.
-    pub(crate) fn write(&self, nonce: u32, out: &mut Vec<u8>) {
+    fn write(&self, nonce: u32, out: &mut Vec<u8>) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let at = out.len() + self.nonce_at;
         out.extend_from_slice(&self.bytes);

@@ -1,0 +1,453 @@
+//! The driver with a made-up protocol: lines that tell the session what to ask for, and lines that tell what it was
+//! answered.
+
+use std::sync::mpsc;
+
+use bitcoin::hashes::Hash;
+use bitcoin::{Amount, BlockHash, CompactTarget, Network};
+use sluice_core::coinbase::{Payment, PoolMark, parse_address};
+use sluice_core::extranonce::{ExtranoncePrefix, Extranonces, Parked, ResumeToken};
+use sluice_core::ids::{AccountName, ChannelId, JobId, TemplateId, WorkerName};
+use sluice_core::job::{TipNumber, Work};
+use sluice_core::policy::auth::{AuthPolicy, Grant, Login, Refusal};
+use sluice_core::policy::payout::{Entitlement, PayoutPolicy, Plan, Round, Tally, Window};
+use sluice_core::policy::vardiff::{ChannelFacts, Decision, Opening, Review, VardiffPolicy};
+use sluice_core::policy::{Client, PolicyFailure};
+use sluice_core::session::{Effect, Note, Recipient};
+use sluice_core::template::Template;
+use sluice_core::units::{Difficulty, Now, Timestamp, VersionMask};
+use sluice_ledger::{Durability, LedgerConfig};
+use sluice_stratum_v1::Announcement;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::jobs::BoardConfig;
+
+pub(super) const SOON: Duration = Duration::from_secs(10);
+
+// === a board ===
+
+/// A board with work, and no task that keeps it: the test publishes.
+pub(super) fn board(per_finder: bool) -> Arc<Board> {
+    let config = BoardConfig {
+        mark: PoolMark { tag: b"/test/".to_vec(), extranonce_length: 12 },
+        rollable: VersionMask::BIP320,
+        refresh: Duration::from_secs(60),
+    };
+    let clock = Clock::start();
+    let (board, requests) = Board::new(config, clock, plan(per_finder), 1, Arc::new(Metrics::new()));
+    // Nobody makes first jobs.
+    drop(requests);
+    let value = Amount::from_sat(5_000_000_000);
+    let template = Template {
+        id: TemplateId(1),
+        network: Network::Regtest,
+        height: 200,
+        previous: BlockHash::all_zeros(),
+        version: 0x2000_0000,
+        bits: CompactTarget::from_consensus(0x207f_ffff),
+        min_time: 1_700_000_000,
+        cur_time: 1_700_000_600,
+        coinbase_value: value,
+        subsidy: value,
+        witness_commitment: None,
+        transactions: [].into_iter().collect(),
+        received: Timestamp(0),
+    };
+    let place = (TipNumber(1), clock.moment());
+    board.set_work(&Arc::new(Work::new(Arc::new(template), place, VersionMask::BIP320)));
+    board
+}
+
+pub(super) fn plan(per_finder: bool) -> Plan {
+    Plan { window: Window::None, per_finder, accrues: false }
+}
+
+pub(super) fn name(text: &str) -> AccountName {
+    AccountName::new(text).unwrap()
+}
+
+pub(super) fn publish(board: &Board, owner: Option<&str>) {
+    let address = parse_address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Network::Regtest).unwrap();
+    let amount = Amount::from_sat(5_000_000_000);
+    board.publish(&owner.map(name), [Payment { account: String::new(), address, amount }].into());
+}
+
+// === policies ===
+
+/// Logs nobody in; user "slow" has to wait for a signal.
+struct Doorman(mpsc::Receiver<()>);
+
+impl AuthPolicy for Doorman {
+    fn authorize(&mut self, login: &Login) -> Result<Result<Grant, Refusal>, PolicyFailure> {
+        if login.username == "slow" {
+            self.0.recv_timeout(SOON).expect("a signal in time");
+        }
+        Ok(Err(Refusal::Forbidden("nobody comes in".to_owned())))
+    }
+}
+
+/// Has no opinion.
+struct Silent;
+
+impl VardiffPolicy for Silent {
+    fn open(&mut self, _opening: &Opening) -> Result<Decision, PolicyFailure> {
+        Err(PolicyFailure::Unavailable("silent".to_owned()))
+    }
+
+    fn review_all(&mut self, _reviews: &[Review]) -> Result<Vec<Decision>, PolicyFailure> {
+        Err(PolicyFailure::Unavailable("silent".to_owned()))
+    }
+}
+
+impl PayoutPolicy for Silent {
+    fn plan(&mut self) -> Result<Plan, PolicyFailure> {
+        Ok(plan(false))
+    }
+
+    fn settle(&mut self, _round: &Round) -> Result<Vec<Entitlement>, PolicyFailure> {
+        Ok(Vec::new())
+    }
+
+    fn accrue(&mut self, _tallies: &[Tally]) -> Result<Vec<Entitlement>, PolicyFailure> {
+        Ok(Vec::new())
+    }
+}
+
+// === a protocol ===
+
+/// Each line is an effect; each answer and offer is a line.
+#[derive(Default)]
+struct Parrot {
+    line: String,
+    effects: VecDeque<Effect>,
+    out: String,
+    prefixes: Vec<ExtranoncePrefix>,
+}
+
+fn client() -> Client {
+    let none: Arc<str> = "".into();
+    Client {
+        protocol: Protocol::StratumV2,
+        listener: Arc::clone(&none),
+        address: Arc::clone(&none),
+        agent: Arc::clone(&none),
+        hardware: none,
+    }
+}
+
+fn opening() -> Opening {
+    let channel = Arc::new(ChannelFacts {
+        account: name("alice"),
+        worker: WorkerName::new("").unwrap(),
+        client: client(),
+        password: None,
+        floor: Difficulty::MIN,
+        ceiling: Difficulty::MAX,
+    });
+    Opening { channel, now: Timestamp(0), start: None, suggested: None, nominal_hashrate: None }
+}
+
+impl Parrot {
+    fn obey(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let channel = ChannelId(words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0));
+        let account = || name(words[2]);
+        self.effects.push_back(match words[0] {
+            "reserve" => Effect::Reserve { channel, resume: None },
+            "release" => Effect::Release(self.prefixes.pop().unwrap()),
+            "login" => {
+                let (username, password) = (words[2].to_owned(), None);
+                Effect::Authorize { channel, login: Box::new(Login { username, password, client: client() }) }
+            }
+            "open" => Effect::Open { channel, opening: Box::new(opening()) },
+            "name" => {
+                let worker = WorkerName::new(words[3]).unwrap();
+                Effect::Name { channel, account: account(), worker }
+            }
+            "supply" => Effect::Supply { channel, account: account() },
+            "unsupply" => Effect::Unsupply(account()),
+            "fresh" => {
+                let sent = words[3].parse().ok().map(JobId);
+                Effect::FreshWork { channel, account: account(), sent }
+            }
+            "established" => Effect::Established,
+            "opened" => Effect::Note(Note::ChannelOpened(ChannelKind::Extended)),
+            "closed" => Effect::Note(Note::ChannelClosed(ChannelKind::Extended)),
+            "end" => Effect::Close(Close::Malformed),
+            other => panic!("{other:?} is no command"),
+        });
+    }
+
+    fn tell(&mut self, line: &str) {
+        self.out.push_str(line);
+        self.out.push('\n');
+    }
+}
+
+impl Session for Parrot {
+    type Work = Announcement;
+
+    fn receive(&mut self, _now: Now, bytes: &[u8]) -> usize {
+        self.line.push_str(std::str::from_utf8(bytes).unwrap());
+        while let Some((line, rest)) = self.line.clone().split_once('\n') {
+            self.line = rest.to_owned();
+            self.obey(line);
+        }
+        bytes.len()
+    }
+
+    fn wants_input(&self) -> bool {
+        true
+    }
+
+    fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    fn answer(&mut self, _now: Now, answer: Answer) {
+        let line = match answer {
+            Answer::Reserved(channel, reservation) => {
+                let is_there = reservation.is_some();
+                self.prefixes.extend(reservation.map(|reservation| reservation.prefix));
+                format!("reserved {channel} {is_there}")
+            }
+            Answer::Authorized(channel, outcome) => format!("authorized {channel} {}", outcome.is_ok()),
+            Answer::Opened(channel, decision) => format!("opened {channel} {}", decision.is_some()),
+            Answer::Reviewed(channel, decision) => format!("reviewed {channel} {}", decision.is_some()),
+            Answer::Named(channel, worker) => format!("named {channel} {}", worker.is_some()),
+        };
+        self.tell(&line);
+    }
+
+    fn offer(&mut self, _now: Now, to: Recipient, work: &Arc<Announcement>) {
+        let owner = work.job().owner.as_ref().map_or("-", |owner| owner.as_str()).to_owned();
+        match to {
+            Recipient::Everyone => self.tell(&format!("work everyone {owner}")),
+            Recipient::Channel(channel) => self.tell(&format!("work {channel} {owner}")),
+        }
+    }
+
+    fn committed(&mut self, _shares: u64) {}
+
+    fn transmit(&mut self, _now: Now, out: &mut Vec<u8>) {
+        out.append(&mut std::mem::take(&mut self.out).into_bytes());
+    }
+
+    fn deadline(&self) -> Option<Moment> {
+        None
+    }
+
+    fn timeout(&mut self, _now: Now) {}
+
+    fn park(&mut self) -> Vec<Parked> {
+        self.prefixes.drain(..).map(|prefix| Parked { prefix, resume: None }).collect()
+    }
+
+    fn shut_down(&mut self, _now: Now, why: Close) {
+        self.effects.push_back(Effect::Close(why));
+    }
+}
+
+// === a connection ===
+
+struct Peer {
+    shared: Arc<Shared>,
+    channels_limit: usize,
+    /// Lets a slow login go on.
+    signal: mpsc::Sender<()>,
+    /// Where the connection has its place while it is in its handshake.
+    places: Arc<Semaphore>,
+    reader: BufReader<ReadHalf<DuplexStream>>,
+    writer: WriteHalf<DuplexStream>,
+    driver: JoinHandle<Close>,
+    _closing: watch::Sender<Option<Close>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Peer {
+    fn connect(per_finder: bool, channels_limit: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (signal, signalled) = mpsc::channel();
+        let (closing, closing_seen) = watch::channel(None);
+        let config = LedgerConfig {
+            dir: dir.path().join("ledger"),
+            durability: Durability::Process,
+            queue_limit: sluice_ledger::QUEUE_LIMIT,
+        };
+        let shared = Arc::new(Shared {
+            clock: Clock::start(),
+            ledger: Ledger::open(&config).unwrap(),
+            policies: Policies::native(Box::new(Doorman(signalled)), Box::new(Silent), Box::new(Silent))
+                .unwrap(),
+            board: board(per_finder),
+            blocks: BlockDesk::new().0,
+            prefixes: Prefixes::new(Extranonces::new(0), |_| channels_limit),
+            metrics: Arc::new(Metrics::new()),
+            closing: closing_seen,
+            accepting: watch::channel(true).1,
+        });
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().ok();
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let newcomer = Newcomer { protocol: Protocol::StratumV2, id: ConnectionId(1), place };
+        let pick: Pick<Announcement> = |published| &published.stratum_v1;
+        let mut connection = Connection::new(Arc::clone(&shared), newcomer, Parrot::default(), there, pick);
+        let driver = tokio::spawn(async move { connection.run().await });
+        let (reader, writer) = tokio::io::split(here);
+        let reader = BufReader::new(reader);
+        Self { shared, channels_limit, signal, places, reader, writer, driver, _closing: closing, _dir: dir }
+    }
+
+    async fn say(&mut self, lines: &str) {
+        self.writer.write_all(lines.replace("; ", "\n").as_bytes()).await.unwrap();
+        self.writer.write_all(b"\n").await.unwrap();
+    }
+
+    async fn hear(&mut self) -> String {
+        let mut line = String::new();
+        let heard = tokio::time::timeout(SOON, self.reader.read_line(&mut line)).await;
+        heard.expect("a line in time").unwrap();
+        line.trim_end().to_owned()
+    }
+
+    async fn ask(&mut self, lines: &str) -> String {
+        self.say(lines).await;
+        self.hear().await
+    }
+
+    /// Channels that there may be beside those that are. Takes them.
+    fn free(&self) -> usize {
+        let moment = self.shared.clock.moment();
+        let reserve = |_| {
+            let fresh = ResumeToken([7; 16]);
+            self.shared.prefixes.reserve(Protocol::StratumV2, None, fresh, moment)
+        };
+        (0..=self.channels_limit).map_while(reserve).count()
+    }
+
+    /// Ends the connection. Returns what the metrics say then.
+    async fn end(mut self) -> String {
+        self.say("end").await;
+        assert_eq!(tokio::time::timeout(SOON, &mut self.driver).await.unwrap().unwrap(), Close::Malformed);
+        assert_eq!(self.free(), self.channels_limit, "every prefix was given back");
+        self.shared.metrics.encode()
+    }
+}
+
+#[tokio::test]
+async fn reading_goes_on_while_a_policy_thinks_about_a_login() {
+    let mut peer = Peer::connect(false, 10);
+    peer.say("login 1 slow").await;
+    assert_eq!(peer.ask("reserve 2").await, "reserved 2 true");
+    assert_eq!(peer.ask("name 3 alice rig").await, "named 3 true");
+    assert_eq!(peer.ask("open 4").await, "opened 4 false");
+    peer.signal.send(()).unwrap();
+    assert_eq!(peer.hear().await, "authorized 1 false");
+}
+
+#[tokio::test]
+async fn every_channel_that_opens_is_answered() {
+    let mut peer = Peer::connect(false, 10);
+    let lines: Vec<String> = (0..200).map(|channel| format!("open {channel}")).collect();
+    peer.say(&lines.join("; ")).await;
+    let mut answered = Vec::new();
+    for _ in 0..200 {
+        answered.push(peer.hear().await);
+    }
+    answered.sort_unstable();
+    let mut expected: Vec<String> = (0..200).map(|channel| format!("opened {channel} false")).collect();
+    expected.sort_unstable();
+    assert_eq!(answered, expected);
+}
+
+#[tokio::test]
+async fn work_goes_to_a_channel_first_and_to_everyone_later() {
+    let mut peer = Peer::connect(false, 10);
+    publish(&peer.shared.board, None);
+    assert_eq!(peer.ask("supply 1 alice").await, "work 1 -");
+    assert_eq!(peer.ask("supply 2 bob").await, "work 2 -");
+    publish(&peer.shared.board, None);
+    assert_eq!(peer.hear().await, "work everyone -");
+    assert_eq!(peer.ask("fresh 2 bob -").await, "work 2 -");
+    // Another plan: alice and bob are on lines of their own from then on.
+    peer.shared.board.set_plan(plan(true));
+    // Answered together with what comes before it.
+    assert_eq!(peer.ask("supply 3 carol; reserve 9").await, "reserved 9 true");
+    for account in ["carol", "bob", "alice"] {
+        publish(&peer.shared.board, Some(account));
+        assert_eq!(peer.hear().await, format!("work everyone {account}"));
+    }
+    assert_eq!(peer.ask("unsupply 0 bob; supply 4 alice").await, "work 4 alice");
+    publish(&peer.shared.board, Some("bob"));
+    publish(&peer.shared.board, Some("carol"));
+    assert_eq!(peer.hear().await, "work everyone carol");
+}
+
+#[tokio::test]
+async fn an_account_that_leaves_and_comes_back_is_served() {
+    let mut peer = Peer::connect(true, 10);
+    publish(&peer.shared.board, Some("alice"));
+    assert_eq!(peer.ask("supply 1 alice; unsupply 0 alice; supply 2 alice").await, "work 1 alice");
+    assert_eq!(peer.hear().await, "work 2 alice");
+    publish(&peer.shared.board, Some("alice"));
+    assert_eq!(peer.hear().await, "work everyone alice");
+}
+
+#[tokio::test]
+async fn the_pool_has_only_so_many_channels() {
+    // M-8, M-63
+    let mut peer = Peer::connect(false, 2);
+    assert_eq!(peer.ask("reserve 1").await, "reserved 1 true");
+    assert_eq!(peer.ask("reserve 2").await, "reserved 2 true");
+    assert_eq!(peer.ask("reserve 3").await, "reserved 3 false");
+    assert_eq!(peer.ask("release; reserve 4").await, "reserved 4 true");
+    peer.end().await;
+}
+
+#[tokio::test]
+async fn a_place_is_given_back_when_the_peer_has_come_through() {
+    // N-22
+    let mut peer = Peer::connect(false, 10);
+    assert_eq!(peer.ask("reserve 1").await, "reserved 1 true");
+    assert_eq!(peer.places.available_permits(), 0);
+    assert_eq!(peer.ask("established; reserve 2").await, "reserved 2 true");
+    assert_eq!(peer.places.available_permits(), 1);
+    let metrics = peer.end().await;
+    assert!(!metrics.contains("sluice_handshakes_failed_total{"), "{metrics}");
+}
+
+#[tokio::test]
+async fn who_goes_before_is_counted_as_failed() {
+    let peer = Peer::connect(false, 10);
+    let places = Arc::clone(&peer.places);
+    let metrics = peer.end().await;
+    let failed = "sluice_handshakes_failed_total{protocol=\"stratum_v2\",reason=\"malformed\"} 1";
+    assert!(metrics.contains(failed), "{metrics}");
+    assert_eq!(places.available_permits(), 1);
+}
+
+#[tokio::test]
+async fn channels_that_end_with_their_connection_are_closed_too() {
+    let mut peer = Peer::connect(false, 10);
+    assert_eq!(peer.ask("opened; opened; opened; closed; reserve 1").await, "reserved 1 true");
+    let open = |count| format!("sluice_channels{{protocol=\"stratum_v2\",kind=\"extended\"}} {count}\n");
+    let metrics = peer.shared.metrics.encode();
+    assert!(metrics.contains(&open(2)), "{metrics}");
+    let metrics = peer.end().await;
+    assert!(metrics.contains(&open(0)), "{metrics}");
+    assert!(metrics.contains("sluice_channels_opened_total{protocol=\"stratum_v2\",kind=\"extended\"} 3"));
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    type Idle = Connection<sluice_stratum_v1::Connection, tokio::net::TcpStream>;
+    fn future_of<F: Future>(_: impl FnOnce(&'static mut Idle) -> F) -> usize {
+        size_of::<F>()
+    }
+    let sizes = [size_of::<Idle>(), future_of(|idle| idle.run())];
+    println!("Connection: {sizes:?} bytes");
+    assert!(sizes.iter().sum::<usize>() <= 2048, "{sizes:?}");
+}

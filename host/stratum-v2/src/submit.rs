@@ -1,0 +1,323 @@
+//! Submissions and their acknowledgements (05§5.3.11…14; M-70…M-88, E-20…E-24).
+
+use sluice_core::ids::{ChannelId, JobId, WorkerId, WorkerName};
+use sluice_core::session::{ChannelKind, Close, Effect, Note};
+use sluice_core::share::{FoundBlock, Reason, RolledVersion, Share, Submission, Verdict};
+use sluice_core::units::Moment;
+
+use crate::codes::{CloseReason, ShareError};
+use crate::connection::{Desk, SessionConfig};
+use crate::line::{Held, Line, WORKERS_LIMIT};
+use crate::messages::{CloseChannel, SubmitSharesError, SubmitSharesExtended, SubmitSharesStandard};
+use crate::serving::{GROUP, Serving};
+use crate::wire::tlv;
+
+/// A share of a worker that the ledger has not been asked about yet.
+#[derive(Debug)]
+pub(crate) struct Unnamed {
+    channel: u32,
+    worker: Box<str>,
+    share: Numbers,
+    rolled: Box<[u8]>,
+}
+
+/// The fields of fixed size.
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    sequence: u32,
+    job: u32,
+    nonce: u32,
+    ntime: u32,
+    version: u32,
+}
+
+impl Numbers {
+    fn with<'a>(self, rolled: &'a [u8], worker: Option<WorkerId>) -> Handed<'a> {
+        let submission = Submission {
+            job: JobId(self.job),
+            extranonce2: rolled,
+            ntime: self.ntime,
+            nonce: self.nonce,
+            version: RolledVersion::Whole(self.version),
+        };
+        Handed { sequence: self.sequence, submission, worker }
+    }
+}
+
+/// A share with whose it is; `None`: the channel's own worker's.
+struct Handed<'a> {
+    sequence: u32,
+    submission: Submission<'a>,
+    worker: Option<WorkerId>,
+}
+
+/// Whose share it is.
+enum Whose {
+    /// The channel's own worker's, or that of the number.
+    Known(Option<WorkerId>),
+    /// The ledger is to be asked first.
+    Unknown(WorkerName),
+}
+
+impl Serving {
+    pub(crate) fn submit_standard(
+        &mut self,
+        desk: &mut Desk,
+        share: &SubmitSharesStandard,
+    ) -> Result<(), Close> {
+        let numbers = Numbers {
+            sequence: share.sequence_number,
+            job: share.job_id,
+            nonce: share.nonce,
+            ntime: share.ntime,
+            version: share.version,
+        };
+        let Some(place) = self.submitter(desk, share.channel_id, numbers.sequence, ChannelKind::Standard)
+        else {
+            return Ok(());
+        };
+        self.judge(desk, place, &numbers.with(&[], None))
+    }
+
+    pub(crate) fn submit_extended(
+        &mut self,
+        desk: &mut Desk,
+        share: &SubmitSharesExtended<'_>,
+        trailing: &[u8],
+    ) -> Result<(), Close> {
+        let numbers = Numbers {
+            sequence: share.sequence_number,
+            job: share.job_id,
+            nonce: share.nonce,
+            ntime: share.ntime,
+            version: share.version,
+        };
+        let Some(place) = self.submitter(desk, share.channel_id, numbers.sequence, ChannelKind::Extended)
+        else {
+            return Ok(());
+        };
+        if !self.extensions.names_workers() {
+            return self.judge(desk, place, &numbers.with(share.extranonce, None));
+        }
+        let Some(line) = self.lines.get(place) else { return Ok(()) };
+        match line.whose(desk, trailing) {
+            Ok(Whose::Known(worker)) => self.judge(desk, place, &numbers.with(share.extranonce, worker)),
+            Ok(Whose::Unknown(worker)) => {
+                self.ask_name(desk, place, worker, (numbers, share.extranonce));
+                Ok(())
+            }
+            Err(tlv::TlvError::Short { .. } | tlv::TlvError::WorkerTooLong { .. }) => {
+                // F-42, E-21
+                self.reject(desk, place, numbers.sequence, Reason::Malformed)
+            }
+        }
+    }
+
+    /// The channel a share is for, if there is one that takes shares of this kind (M-73, M-87).
+    fn submitter(&mut self, desk: &mut Desk, id: u32, sequence: u32, kind: ChannelKind) -> Option<usize> {
+        let place = self.place(id);
+        if let Some(line) = place.and_then(|place| self.lines.get(place))
+            && line.is_open()
+            && line.kind == kind
+        {
+            return place;
+        }
+        let was_closed = place.is_none() && (GROUP + 1..self.next_id).contains(&id);
+        if was_closed {
+            // In flight when the channel was closed: no answer (M-60).
+            desk.note(Note::Strayed("closed_channel"));
+            return None;
+        }
+        self.unknown_channels = self.unknown_channels.saturating_add(1);
+        answer_error(desk, id, sequence, ShareError::InvalidChannel);
+        desk.effect(Effect::Rejected(Reason::Malformed));
+        None
+    }
+
+    fn ask_name(
+        &mut self,
+        desk: &mut Desk,
+        place: usize,
+        worker: WorkerName,
+        (share, rolled): (Numbers, &[u8]),
+    ) {
+        let Some(line) = self.lines.get(place) else { return };
+        let (channel, account) = (line.id, line.account.clone());
+        let (name, rolled) = (worker.as_str().into(), rolled.into());
+        self.unnamed = Some(Box::new(Unnamed { channel, worker: name, share, rolled }));
+        desk.effect(Effect::Name { channel: ChannelId(channel), account, worker });
+    }
+
+    pub(crate) fn named(&mut self, desk: &mut Desk, id: u32, worker: Option<WorkerId>) -> Result<(), Close> {
+        let Some(unnamed) = self.unnamed.take_if(|unnamed| unnamed.channel == id) else { return Ok(()) };
+        let Some(place) = self.place(id) else { return Ok(()) };
+        let Unnamed { worker: name, share, rolled, .. } = *unnamed;
+        if let Some(line) = self.lines.get_mut(place) {
+            line.workers.insert(name, worker);
+        }
+        self.judge(desk, place, &share.with(&rolled, worker))
+    }
+
+    fn judge(&mut self, desk: &mut Desk, place: usize, handed: &Handed<'_>) -> Result<(), Close> {
+        let Some(line) = self.lines.get_mut(place) else { return Ok(()) };
+        let Handed { sequence, submission, worker } = handed;
+        let worker = worker.unwrap_or(line.worker_id);
+        let verdict = line.channel.judge(submission, desk.now);
+        let is_block = matches!(verdict, Verdict::Block(..));
+        match verdict {
+            Verdict::Accepted(share) => self.accept(desk, place, *sequence, (share, worker, is_block)),
+            Verdict::Block(share, block) => {
+                line.hand_over(desk, block, submission.job, worker);
+                self.accept(desk, place, *sequence, (share, worker, is_block));
+            }
+            Verdict::RejectedBlock(reason, block) => {
+                line.hand_over(desk, block, submission.job, worker);
+                return self.reject(desk, place, *sequence, reason);
+            }
+            Verdict::Rejected(reason) => return self.reject(desk, place, *sequence, reason),
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        desk: &mut Desk,
+        place: usize,
+        sequence: u32,
+        (share, worker, is_block): (Share, WorkerId, bool),
+    ) {
+        let Some(line) = self.lines.get_mut(place) else { return };
+        desk.effect(Effect::Record { share, account: line.account_id, worker });
+        let (channel, difficulty, at) = (line.id, share.difficulty, desk.now.moment);
+        self.held.push_back(Held { channel, sequence, difficulty, at, is_block });
+        self.accepted = self.accepted.saturating_add(1);
+        desk.allowance.give_back(desk.config.messages_per_minute);
+        line.run.accepted();
+        line.pacing.count_accepted(difficulty);
+        line.review(desk);
+    }
+
+    /// Every bad share has its own answer, at once (M-78).
+    fn reject(&mut self, desk: &mut Desk, place: usize, sequence: u32, reason: Reason) -> Result<(), Close> {
+        let Some(line) = self.lines.get_mut(place) else { return Ok(()) };
+        answer_error(desk, line.id, sequence, ShareError::from(reason));
+        desk.effect(Effect::Rejected(reason));
+        line.pacing.count_rejected();
+        if line.run.rejected(reason, desk.now.moment, desk.config.rejected_in_a_row) {
+            let id = line.id;
+            return self.expel(desk, id);
+        }
+        Ok(())
+    }
+
+    /// A channel whose shares are no good is closed; the connection with it where it was the only one (V1-73).
+    fn expel(&mut self, desk: &mut Desk, id: u32) -> Result<(), Close> {
+        self.acknowledge_line(desk, id);
+        let reason_code = CloseReason::InvalidShares.as_bytes();
+        desk.outbox.push(&CloseChannel { channel_id: id, reason_code });
+        self.remove(desk, id);
+        if self.lines.is_empty() { Err(Close::InvalidShares) } else { Ok(()) }
+    }
+}
+
+impl Line {
+    /// The worker that a share names (E-20), or the channel's own where it names none that can be used (E-21, E-22).
+    fn whose(&self, desk: &mut Desk, trailing: &[u8]) -> Result<Whose, tlv::TlvError> {
+        let Some(worker) = tlv::worker(trailing)? else {
+            desk.note(Note::Strayed("no_worker"));
+            return Ok(Whose::Known(None));
+        };
+        if worker.big_endian {
+            desk.note(Note::Strayed("big_endian_tlv"));
+        }
+        if let Some(known) = self.workers.get(worker.name) {
+            return Ok(Whose::Known(*known));
+        }
+        match WorkerName::new(worker.name) {
+            Ok(name) if !worker.name.is_empty() && self.workers.len() < WORKERS_LIMIT => {
+                Ok(Whose::Unknown(name))
+            }
+            _ => {
+                desk.note(Note::Strayed("unusable_worker"));
+                Ok(Whose::Known(None))
+            }
+        }
+    }
+
+    /// A block goes before everything else (M-85).
+    fn hand_over(&self, desk: &mut Desk, block: Box<FoundBlock>, job: JobId, worker: WorkerId) {
+        if let Some(job) = self.channel.job(job).cloned() {
+            desk.effect(Effect::Block { block, job, account: self.account_id, worker });
+        }
+    }
+}
+
+fn answer_error(desk: &mut Desk, channel_id: u32, sequence_number: u32, code: ShareError) {
+    desk.outbox.push(&SubmitSharesError { channel_id, sequence_number, error_code: code.as_bytes() });
+}
+
+// === impl Serving: acknowledgements ===
+
+impl Serving {
+    /// So many shares since the first are in the log.
+    pub(crate) fn committed(&mut self, shares: u64, config: &SessionConfig) {
+        while self.committed < shares
+            && let Some(held) = self.held.pop_front()
+        {
+            self.committed += 1;
+            let Some(line) = self.line(held.channel) else { continue };
+            let begins = line.batch.add(&held);
+            let due = line.batch.due(config.acknowledge_shares, config.acknowledge_after);
+            if begins {
+                self.unacknowledged.push(held.channel);
+            }
+            self.acknowledge_at = Some(self.acknowledge_at.map_or(due, |at| at.min(due)));
+        }
+    }
+
+    /// Tells the channels whose batch is due.
+    pub(crate) fn acknowledge(&mut self, desk: &mut Desk) {
+        if self.acknowledge_at.is_none_or(|at| at > desk.now.moment) {
+            return;
+        }
+        let (shares, after) = (desk.config.acknowledge_shares, desk.config.acknowledge_after);
+        let mut next = None;
+        let mut waiting = std::mem::take(&mut self.unacknowledged);
+        waiting.retain(|id| {
+            let Some(line) = self.line(*id) else { return false };
+            let due = line.batch.due(shares, after);
+            if due <= desk.now.moment {
+                line.acknowledge(desk);
+                return false;
+            }
+            next = Some(next.map_or(due, |at: Moment| at.min(due)));
+            true
+        });
+        self.unacknowledged = waiting;
+        self.acknowledge_at = next;
+    }
+
+    /// Tells everybody, due or not.
+    pub(crate) fn acknowledge_all(&mut self, desk: &mut Desk) {
+        for id in std::mem::take(&mut self.unacknowledged) {
+            self.acknowledge_line(desk, id);
+        }
+        self.acknowledge_at = None;
+    }
+
+    fn acknowledge_line(&mut self, desk: &mut Desk, id: u32) {
+        if let Some(line) = self.line(id)
+            && !line.batch.is_empty()
+        {
+            line.acknowledge(desk);
+        }
+    }
+}
+
+impl Line {
+    fn acknowledge(&mut self, desk: &mut Desk) {
+        let success = self.batch.take(self.id, desk.now.moment);
+        desk.outbox.push(&success);
+        desk.note(Note::Acknowledged { shares: success.new_submits_accepted_count });
+    }
+}

@@ -1,0 +1,287 @@
+//! Jobs on their way to the client (M-20 to M-46). The client's own checks hold in every test: job ids (M-30), future
+//! jobs and what names them (M-35, M-40), nothing to closed channels (M-60).
+
+use sluice_core::session::{Recipient, Session};
+
+use crate::miner::{ExtendedJob, Said, addressed, kinds};
+use crate::support::*;
+
+#[test]
+fn a_new_tip_comes_as_a_future_job_and_a_prev_hash() {
+    // M-41, M-42; a single channel is addressed by its own id (ESP-Miner #1897).
+    for wire in Wire::BOTH {
+        let mut pool = Pool::standard(wire);
+        let said = pool.new_tip();
+        let [Said::Job(job), Said::PrevHash(tip)] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((job.channel_id, job.min_ntime), (FIRST, None));
+        assert_eq!((tip.channel_id, tip.job_id), (FIRST, job.job_id));
+        assert_eq!(pool.miner.channel(FIRST).jobs.len(), 1);
+        assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
+
+        let mut pool = Pool::extended(wire);
+        let said = pool.new_tip();
+        assert_eq!(kinds(&said), ["future extended job", "prev hash"]);
+        assert_eq!(addressed(&said), [FIRST, FIRST]);
+        assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
+    }
+}
+
+#[test]
+fn later_work_on_the_same_tip_is_active_at_once() {
+    // M-35, M-42, M-44: earlier jobs stay good.
+    for wire in Wire::BOTH {
+        for mut pool in [Pool::standard(wire), Pool::extended(wire)] {
+            let first = pool.miner.channel(FIRST).job().clone();
+            pool.now = at(30_000);
+            let said = pool.publish();
+            let ntime = match &said[..] {
+                [Said::Job(job)] => job.min_ntime,
+                [Said::Extended(job)] => job.min_ntime,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(ntime, Some(pool.now.wall.seconds()));
+            assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
+            let proof = pool.miner.mine_job(FIRST, &first);
+            pool.submit(&proof);
+            assert_eq!((pool.recorded.len(), pool.rejected.len()), (2, 0));
+            pool.end();
+        }
+    }
+}
+
+#[test]
+fn channels_that_share_a_coinbase_get_one_message() {
+    // M-34, M-45, M-50
+    for wire in Wire::BOTH {
+        let mut pool = Pool::ready(wire);
+        let ids = [
+            pool.open_standard("alice"),
+            pool.open_extended("bob"),
+            pool.open_extended("carol"),
+            pool.open_standard("alice.2"),
+        ];
+        let said = pool.publish();
+        assert_eq!(kinds(&said), ["extended job"]);
+        assert_eq!(addressed(&said), [GROUP]);
+        let said = pool.new_tip();
+        assert_eq!(kinds(&said), ["future extended job", "prev hash"]);
+        assert_eq!(addressed(&said), [GROUP, GROUP]);
+        for id in ids {
+            assert_eq!(kinds(&pool.mine(id)), ["accepted"], "M-34: also where it is a standard channel");
+        }
+        // One is left: by its own id again.
+        for id in &ids[..3] {
+            pool.close(*id);
+        }
+        assert_eq!(addressed(&pool.publish()), [ids[3]]);
+        pool.mine(ids[3]);
+        assert_eq!(pool.recorded.len(), 5);
+        pool.end();
+    }
+}
+
+#[test]
+fn a_newcomer_among_others_is_addressed_by_itself_once() {
+    // M-20, M-21, M-24
+    let mut pool = Pool::ready(Wire::Noise);
+    pool.open_extended("alice");
+    pool.open_extended("alice");
+    pool.publish();
+    let said = pool.say(&open_extended(7, "alice"));
+    assert_eq!(kinds(&said), ["opened", "future extended job", "prev hash"]);
+    assert_eq!(addressed(&said), [4, 4]);
+    let said = pool.publish();
+    assert_eq!((kinds(&said), addressed(&said)), (vec!["extended job"], vec![GROUP]));
+    for id in 2..5 {
+        pool.mine(id);
+    }
+    assert_eq!(pool.recorded.len(), 3);
+    pool.end();
+}
+
+#[test]
+fn work_of_its_own_does_not_part_a_channel_from_its_group_for_good() {
+    // M-24, M-52
+    let mut pool = Pool::ready(Wire::Noise);
+    pool.open_extended("alice");
+    pool.open_standard("alice");
+    let said = pool.decide(2, EASY * 2.0);
+    assert_eq!((kinds(&said), addressed(&said)), (vec!["target", "extended job"], vec![2, 2]));
+    let said = pool.new_tip();
+    assert_eq!(addressed(&said), [GROUP, GROUP]);
+    assert_eq!(addressed(&pool.publish()), [GROUP]);
+    for id in [2, 3] {
+        assert_eq!(kinds(&pool.mine(id)), ["accepted"]);
+    }
+    pool.end();
+}
+
+#[test]
+fn channels_on_different_tips_are_addressed_one_by_one() {
+    // M-40: what is future for one is not for the other.
+    let mut pool = Pool::ready(Wire::Noise);
+    pool.open_extended("alice");
+    pool.open_extended("bob");
+    // The one gets work on another tip before the other.
+    pool.board.tip += 1;
+    pool.decide(2, EASY * 2.0);
+    let said = pool.publish();
+    assert_eq!(kinds(&said), ["extended job", "future extended job", "prev hash"]);
+    assert_eq!(addressed(&said), [2, 3, 3]);
+    assert_eq!(addressed(&pool.publish()), [GROUP]);
+    pool.end();
+}
+
+#[test]
+fn a_coinbase_of_ones_own_is_sent_to_ones_own_channels() {
+    // M-102: solo
+    for wire in Wire::BOTH {
+        for flags in [0, 1] {
+            let mut pool = Pool::ready_with(wire, config(), HARD, flags);
+            pool.board.solo = true;
+            let [alice, bob, again] = ["alice.1", "bob", "alice.2"].map(|user| pool.open_standard(user));
+            pool.board.tip += 1;
+            pool.offer_to_account("alice");
+            pool.offer_to_account("bob");
+            let said = pool.flush();
+            assert_eq!(kinds(&said), ["future job", "prev hash"].repeat(3));
+            assert_eq!(addressed(&said), [alice, alice, bob, bob, again, again]);
+            assert_ne!(pool.miner.channel(alice).job().id, pool.miner.channel(bob).job().id);
+            let said = {
+                pool.offer_to_account("bob");
+                pool.flush()
+            };
+            assert_eq!(addressed(&said), [bob]);
+            for id in [alice, bob, again] {
+                assert_eq!(kinds(&pool.mine(id)), ["accepted"]);
+            }
+            pool.end();
+        }
+    }
+}
+
+#[test]
+fn one_owner_of_all_channels_is_a_group() {
+    // M-34
+    let mut pool = Pool::ready(Wire::Noise);
+    pool.board.solo = true;
+    pool.open_extended("alice.1");
+    pool.open_extended("alice.2");
+    pool.offer_to_account("bob");
+    assert!(pool.flush().is_empty(), "for somebody else");
+    pool.offer_to_account("alice");
+    assert_eq!(addressed(&pool.flush()), [GROUP]);
+    pool.end();
+}
+
+#[test]
+fn work_that_was_not_sent_is_superseded() {
+    // V1-3, M-46: a slow reader gets the newest, and its shares are good.
+    for wire in Wire::BOTH {
+        let mut pool = Pool::standard(wire);
+        for _ in 0..5 {
+            pool.board.tip += 1;
+            pool.offer();
+        }
+        let newest = pool.offer().job().id.0;
+        let said = pool.flush();
+        let [Said::Job(job), Said::PrevHash(tip)] = &said[..] else { panic!("{said:?}") };
+        assert_eq!((job.job_id, tip.job_id), (newest, newest));
+        assert!(pool.flush().is_empty());
+        assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
+    }
+}
+
+#[test]
+fn work_that_the_channel_has_is_not_sent_again() {
+    // M-30
+    let mut pool = Pool::standard(Wire::Noise);
+    let work = pool.offer();
+    pool.flush();
+    pool.session.offer(pool.now, Recipient::Everyone, &work);
+    assert!(pool.flush().is_empty());
+}
+
+#[test]
+fn work_of_an_earlier_tip_is_not_sent_any_more() {
+    // M-41: a miner is not sent back.
+    let mut pool = Pool::standard(Wire::Noise);
+    let earlier = pool.board.job(None, pool.now);
+    pool.new_tip();
+    pool.session.offer(pool.now, Recipient::Everyone, &earlier);
+    assert!(pool.flush().is_empty());
+}
+
+#[test]
+fn a_block_change_comes_before_everything_else() {
+    // M-46
+    let mut pool = Pool::standard(Wire::Noise);
+    let bytes = pool.link.seal(&frames(&[update(77, 1.0, ANY)]));
+    pool.feed(&bytes);
+    pool.board.tip += 1;
+    pool.offer();
+    assert_eq!(kinds(&pool.flush()), ["future job", "prev hash", "not updated"]);
+}
+
+#[test]
+fn the_two_forms_of_a_job_come_to_the_same_root() {
+    // M-18, M-31, M-38, M-39
+    let mut pool = Pool::ready(Wire::Noise);
+    let standard = pool.open_standard("alice");
+    let said = pool.say(&open_extended(2, "bob"));
+    let [_, Said::Extended(extended), _] = &said[..] else { panic!("{said:?}") };
+    let chan = pool.miner.channel(standard);
+    let job = chan.job();
+    assert_eq!(job.id, extended.job_id);
+    let given = chan.root(job, &[]);
+    assert_eq!(root_of(extended, &chan.opened.prefix), given);
+    assert_eq!(extended.path.len(), 2);
+    assert_eq!(job.version, extended.version);
+}
+
+fn root_of(job: &ExtendedJob, extranonce: &[u8]) -> [u8; 32] {
+    use bitcoin::hashes::{Hash, sha256d};
+    let coinbase = [&job.prefix[..], extranonce, &job.suffix].concat();
+    let transaction: bitcoin::Transaction = bitcoin::consensus::deserialize(&coinbase).unwrap();
+    assert!(transaction.is_coinbase());
+    let first = sha256d::Hash::hash(&coinbase).to_byte_array();
+    job.path.iter().fold(first, |root, node| sha256d::Hash::hash(&[root, *node].concat()).to_byte_array())
+}
+
+#[test]
+fn the_messages_have_the_sizes_of_the_table() {
+    // W-15, W-20
+    let mut pool = Pool::ready(Wire::Plain);
+    pool.board.tip += 1;
+    let out = pool.exchange(&frames(&[open_standard(1, "alice")]));
+    let lengths = |mut out: &[u8]| {
+        let mut lengths = Vec::new();
+        while let Some((header, rest)) = out.split_first_chunk::<6>() {
+            let length = u32::from_le_bytes([header[3], header[4], header[5], 0]) as usize;
+            lengths.push((header[2], length));
+            out = &rest[length..];
+        }
+        lengths
+    };
+    assert_eq!(lengths(&out), [(0x11, 45 + 12), (0x15, 45), (0x20, 48)]);
+    pool.offer();
+    assert_eq!(lengths(&pool.exchange(&[])), [(0x15, 49)]);
+}
+
+#[test]
+fn many_channels_get_their_work() {
+    // M-8: a proxy's thousand.
+    let mut wide = config();
+    wide.messages_per_minute = 0;
+    let mut pool = Pool::ready_with(Wire::Noise, wide, HARD, 0);
+    pool.board.transactions = 0;
+    for index in 0..1000 {
+        let _ = if index % 2 == 0 { pool.open_extended("alice") } else { pool.open_standard("alice") };
+    }
+    assert_eq!(addressed(&pool.new_tip()), [GROUP, GROUP]);
+    for id in [2, 3, 500, 1001] {
+        assert_eq!(kinds(&pool.mine(id)), ["accepted"]);
+    }
+    assert!(pool.miner.channels.values().all(|chan| chan.jobs.len() == 1));
+    pool.end();
+}

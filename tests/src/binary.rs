@@ -30,12 +30,16 @@ fn find() -> Result<PathBuf> {
     }
     let own = std::env::current_exe()?;
     let profile = profile_directory(&own).context("this program does not lie in a cargo target directory")?;
-    let path = profile.join(format!("sluice{}", std::env::consts::EXE_SUFFIX));
-    if !path.is_file() {
-        build(profile)?;
+    let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
+    let program = format!("sluice{}", std::env::consts::EXE_SUFFIX);
+    let beside = profile.join(&program);
+    if beside.is_file() {
+        return Ok(beside);
     }
-    ensure!(path.is_file(), "cargo built no {}", path.display());
-    Ok(path)
+    build(name)?;
+    // A workspace of its own (tests/interop) has a target directory of its own.
+    let built = [beside, workspace().join("target").join(name).join(&program)];
+    built.into_iter().find(|path| path.is_file()).with_context(|| format!("cargo built no {program}"))
 }
 
 /// `target/<profile>`: tests lie in `deps` below it, programs directly in it.
@@ -44,8 +48,7 @@ fn profile_directory(own: &Path) -> Option<&Path> {
     if parent.ends_with("deps") { parent.parent() } else { Some(parent) }
 }
 
-fn build(profile: &Path) -> Result<()> {
-    let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
+fn build(name: &str) -> Result<()> {
     // The directory of the profile `dev` is called `debug`.
     let profile = if name == "debug" { "dev" } else { name };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

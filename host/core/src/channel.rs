@@ -25,6 +25,9 @@ const KEEP: Duration = Duration::from_secs(120);
 const KEEP_EARLIER_TIP: Duration = Duration::from_secs(10);
 /// The most jobs a channel keeps; beyond it the oldest is forgotten.
 const JOBS_LIMIT: usize = 32;
+/// The most shares that are remembered of one job; when it is full, the job takes no more, and nothing is forgotten
+/// (M-86). A thousand shares a second for two minutes are a tenth of it.
+const SEEN_LIMIT: usize = 1 << 20;
 /// After a lowering, shares of earlier jobs count at the lower difficulty for so long or so many notifies (V1-40).
 const LOWERING_GRACE: Duration = Duration::from_secs(60);
 const LOWERING_GRACE_JOBS: u8 = 2;
@@ -267,6 +270,8 @@ impl Channel {
         let key = short(hash);
         let reason = if sent.seen.contains(&key) {
             Some(Reason::Duplicate)
+        } else if sent.seen.len() >= SEEN_LIMIT {
+            Some(Reason::UnknownJob)
         } else if is_stale(sent.job.work.tip, self.tip, self.rules, now.moment) {
             Some(Reason::Stale)
         } else {
@@ -335,8 +340,13 @@ fn credited(
     }
 }
 
+/// The grace is for the tip before the present one; a job of an earlier one is stale at once (V1-57).
 fn is_stale(job: TipNumber, tip: Option<Tip>, rules: Rules, now: Moment) -> bool {
-    tip.is_some_and(|tip| job < tip.number && now.since(tip.since) > rules.stale_grace)
+    tip.is_some_and(|tip| {
+        let is_previous = job.0.saturating_add(1) == tip.number.0;
+        let is_over = now.since(tip.since) >= rules.stale_grace;
+        job < tip.number && (is_over || !is_previous)
+    })
 }
 
 fn ntime_reason(job: &Job, ntime: u32, now: Now) -> Option<Reason> {

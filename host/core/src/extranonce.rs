@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::time::Duration;
 
 use crate::channel::SentJobs;
@@ -162,6 +162,8 @@ pub struct Parked {
     pub prefix: ExtranoncePrefix,
     /// `None`: nobody can take it up again.
     pub resume: Option<(ResumeToken, SentJobs)>,
+    /// Whether work was sent with it: then shares may be in flight.
+    pub used: bool,
 }
 
 /// How long a prefix is kept back.
@@ -169,13 +171,15 @@ pub const QUARANTINE: Duration = Duration::from_secs(600);
 /// The most connections remembered for a resume; beyond it the oldest gives up its token (its prefix stays back).
 pub const PARKED_LIMIT: usize = 65_536;
 /// Prefixes of one server: 24 bits.
-const SPACE: u32 = 1 << 24;
+pub const SPACE: u32 = 1 << 24;
 
-/// Gives out prefixes. One for the process.
+/// Gives out prefixes, each to one live channel. Those that are kept back count too: there are never more of both than
+/// it has numbers, and what it remembers is bounded by that.
 #[derive(Debug)]
 pub struct Extranonces {
     server: u8,
-    next: u32,
+    /// Numbers that were never given out.
+    fresh: Range<u32>,
     live: usize,
     parked: HashMap<ResumeToken, (ExtranoncePrefix, SentJobs)>,
     /// Tokens in the order in which they were parked; some may have been taken up since.
@@ -186,11 +190,17 @@ pub struct Extranonces {
 }
 
 impl Extranonces {
-    /// `server` tells processes apart that share a payout: two of them never give out the same prefix.
+    /// All prefixes of a server. `server` tells processes apart that share a payout: two of them never give out the same
+    /// prefix.
     pub fn new(server: u8) -> Self {
+        Self::within(server, 0..SPACE)
+    }
+
+    /// Those with these numbers, of which only those below [`SPACE`] are any: who has other numbers has other prefixes.
+    pub fn within(server: u8, numbers: Range<u32>) -> Self {
         Self {
             server,
-            next: 0,
+            fresh: numbers.start..numbers.end.min(SPACE),
             live: 0,
             parked: HashMap::new(),
             order: VecDeque::new(),
@@ -200,7 +210,7 @@ impl Extranonces {
     }
 
     /// The prefix that `resume` stands for if its connection has ended within [`QUARANTINE`], else a new one with the
-    /// token `fresh`. `None`: all are in use.
+    /// token `fresh`. `None`: all are in use or kept back.
     pub fn reserve(
         &mut self,
         resume: Option<ResumeToken>,
@@ -220,9 +230,12 @@ impl Extranonces {
         Some(Reservation { prefix, token: fresh, resumed: None })
     }
 
-    /// Takes a prefix back when its channel ends.
-    pub fn park(&mut self, Parked { prefix, resume }: Parked, now: Moment) {
+    /// Takes a prefix back when its channel ends. One that was never sent work is free at once: no share can be in flight.
+    pub fn park(&mut self, Parked { prefix, resume, used }: Parked, now: Moment) {
         self.live = self.live.saturating_sub(1);
+        if !used {
+            return self.free.push_back(prefix);
+        }
         self.quarantine.push_back((now, resume.as_ref().map(|(token, _)| *token), prefix));
         let Some((token, jobs)) = resume else { return };
         while self.parked.len() >= PARKED_LIMIT {
@@ -238,13 +251,12 @@ impl Extranonces {
         self.live
     }
 
+    /// Free ones first: no more are remembered than there were at any one time.
     fn take(&mut self) -> Option<ExtranoncePrefix> {
-        if self.next < SPACE {
-            let [_, a, b, c] = self.next.to_be_bytes();
-            self.next += 1;
-            return Some(ExtranoncePrefix([self.server, a, b, c]));
-        }
-        self.free.pop_front()
+        self.free.pop_front().or_else(|| {
+            let [_, a, b, c] = self.fresh.next()?.to_be_bytes();
+            Some(ExtranoncePrefix([self.server, a, b, c]))
+        })
     }
 
     fn release_expired(&mut self, now: Moment) {
@@ -274,7 +286,7 @@ mod tests {
 
     fn park(pool: &mut Extranonces, reservation: &Reservation, at: u64) {
         let Reservation { prefix, token, .. } = *reservation;
-        pool.park(Parked { prefix, resume: Some((token, SentJobs::default())) }, Moment(at));
+        pool.park(Parked { prefix, resume: Some((token, SentJobs::default())), used: true }, Moment(at));
     }
 
     #[test]
@@ -295,8 +307,7 @@ mod tests {
 
     #[test]
     fn a_prefix_is_not_given_out_again_within_the_quarantine() {
-        let mut pool = Extranonces::new(0);
-        pool.next = SPACE - 1;
+        let mut pool = Extranonces::within(0, 5..6);
         let last = pool.reserve(None, token(1), Moment(0)).unwrap();
         let prefix = last.prefix;
         assert!(pool.reserve(None, token(2), Moment(0)).is_none());
@@ -310,13 +321,34 @@ mod tests {
     #[test]
     fn a_closed_channel_leaves_its_prefix_and_nothing_else() {
         // M-63
-        let mut pool = Extranonces::new(0);
-        pool.next = SPACE - 1;
+        let mut pool = Extranonces::within(0, 5..6);
         let last = pool.reserve(None, token(1), Moment(0)).unwrap();
-        pool.park(Parked { prefix: last.prefix, resume: None }, Moment(1_000));
+        pool.park(Parked { prefix: last.prefix, resume: None, used: true }, Moment(1_000));
         assert_eq!(pool.live(), 0);
         assert!(pool.reserve(Some(token(1)), token(2), Moment(600_999)).is_none(), "nothing to resume");
         assert_eq!(pool.reserve(None, token(2), Moment(601_000)).unwrap().prefix, last.prefix);
+    }
+
+    #[test]
+    fn a_prefix_without_work_is_free_at_once() {
+        let mut pool = Extranonces::within(0, 5..6);
+        for round in 0..100 {
+            let only = pool.reserve(None, token(1), Moment(round)).unwrap();
+            assert!(pool.reserve(None, token(2), Moment(round)).is_none());
+            pool.park(Parked { prefix: only.prefix, resume: None, used: false }, Moment(round));
+        }
+        assert_eq!((pool.live(), pool.free.len()), (0, 1));
+    }
+
+    #[test]
+    fn other_numbers_are_other_prefixes() {
+        let prefixes = |numbers: Range<u32>| {
+            let mut pool = Extranonces::within(7, numbers);
+            let reserve = move || Some(pool.reserve(None, token(1), Moment(0))?.prefix.0);
+            std::iter::from_fn(reserve).collect::<Vec<_>>()
+        };
+        assert_eq!(prefixes(254..257), [[7, 0, 0, 254], [7, 0, 0, 255], [7, 0, 1, 0]]);
+        assert_eq!(prefixes(SPACE - 1..SPACE + 9), [[7, 255, 255, 255]], "no more than there are");
     }
 
     #[test]

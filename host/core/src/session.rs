@@ -21,8 +21,9 @@ use crate::units::{Moment, Now};
 pub enum Effect {
     /// An extranonce prefix, if possible the one of an earlier connection (V1-76). Answered at once by [`Answer::Reserved`].
     Reserve { channel: ChannelId, resume: Option<ResumeToken> },
-    /// A channel is closed while its connection goes on: its prefix may be used again, after a while (M-63).
-    Release(ExtranoncePrefix),
+    /// A channel is closed while its connection goes on: its prefix may be used again, after a while where it was sent
+    /// work (M-63).
+    Release { prefix: ExtranoncePrefix, used: bool },
     /// Ask the auth policy. One at a time; the next comes after [`Answer::Authorized`] (V1-21).
     Authorize { channel: ChannelId, login: Box<Login> },
     /// Ask the vardiff policy about a channel that opens. Its work waits for [`Answer::Opened`].
@@ -59,6 +60,8 @@ pub enum Note {
     ChannelClosed(ChannelKind),
     /// A channel was refused, with the code sent.
     ChannelRefused(&'static str),
+    /// A channel was not changed, with the code sent (M-55).
+    UpdateRefused(&'static str),
     /// One message acknowledged so many shares (M-80).
     Acknowledged {
         shares: u32,
@@ -121,7 +124,7 @@ pub enum Close {
     LineTooLong,
     /// Not JSON (V1-4).
     NotJson,
-    /// No subscribe or authorize in time (V1-77).
+    /// No subscribe or authorize in time (V1-77), no Act 1 or no setup (N-22).
     HandshakeTimeout,
     /// Nothing heard for too long (V1-77).
     Idle,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sluice_core::coinbase::PoolMark;
-use sluice_core::extranonce::{ExtranoncePrefix, Extranonces};
+use sluice_core::extranonce::ExtranoncePrefix;
 use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
 use sluice_core::session::Close;
@@ -79,7 +79,7 @@ impl Pool {
         let node = start_node(config).await?;
         let (store, block_events) = BlockStore::open(config.data_dir.join("blocks"), node.sinks())?;
         let seed = seed()?;
-        let (board, requests) = Board::new(board_config(config), clock, plan, seed, Arc::clone(&metrics));
+        let board = Board::new(board_config(config), clock, plan, seed, Arc::clone(&metrics));
         let (closing, closing_seen) = watch::channel(None);
         let (accepting, accepting_seen) = watch::channel(node.health().borrow().is_healthy());
         let (desk, found) = BlockDesk::new();
@@ -89,8 +89,8 @@ impl Pool {
             policies,
             board: Arc::clone(&board),
             blocks: desk,
-            prefixes: Prefixes::new(Extranonces::new(u8::try_from(seed >> 24).unwrap_or(0)), |protocol| {
-                doors::channels_limit(config, protocol)
+            prefixes: Prefixes::new(u8::try_from(seed >> 24).unwrap_or(0), |protocol| {
+                doors::quota(config, protocol)
             }),
             metrics,
             closing: closing_seen,
@@ -99,7 +99,7 @@ impl Pool {
         let doors = Doors::bind(config)?;
         let http = bind_http(config).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(jobs::keep(board, splitter(config, &shared), node.templates(), requests, reloads));
+        tasks.spawn(jobs::keep(board, splitter(config, &shared), node.templates(), reloads));
         let (config, store) = (config.clone(), Arc::new(store));
         Start { config, shared, node, store, block_events, found, accepting, closing }.run(tasks, doors, http)
     }

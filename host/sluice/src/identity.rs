@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::config::IdentitySource;
+use crate::http::StratumV2Info;
 use crate::metrics::Metrics;
 use file::Stamp;
 use left::Alarm;
@@ -66,10 +67,14 @@ pub struct Endpoint {
     pub plain_text: Option<SocketAddr>,
 }
 
-/// The URL that miners take (N-40).
+/// The URL that miners take (N-40), as the status page shows it.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stratum2+tcp://{}/{}", self.address, self.authority)
+        let info = StratumV2Info {
+            address: self.address.to_string(),
+            authority_public_key: self.authority.to_string(),
+        };
+        f.write_str(&info.url())
     }
 }
 

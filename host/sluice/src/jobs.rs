@@ -5,21 +5,22 @@
 
 mod split;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bitcoin::{BlockHash, CompactTarget};
 use sluice_core::coinbase::{Payment, PoolMark};
 use sluice_core::ids::{AccountName, JobId};
 use sluice_core::job::{Job, TipNumber, Work};
 use sluice_core::policy::payout::Plan;
 use sluice_core::template::Template;
-use sluice_core::units::{Moment, VersionMask};
+use sluice_core::units::{Moment, Now, Timestamp, VersionMask};
 use sluice_stratum_v1::Announcement;
 use sluice_stratum_v2::Broadcast;
 use sluice_stratum_v2::messages::TailError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -52,8 +53,6 @@ pub type Posting = watch::Receiver<Option<Arc<Published>>>;
 /// Coinbases of accounts that are kept whether or not somebody mines to them; beyond it those that nobody holds are
 /// forgotten. Those that are held are no more than there are channels.
 const COINBASES_LIMIT: usize = 200_000;
-/// Accounts that wait for their first job. When it is full, the connection waits for a place.
-const REQUESTS_LIMIT: usize = 1024;
 
 /// Whose work a posting is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +78,8 @@ struct Inner {
     plan: Plan,
     work: Option<Arc<Work>>,
     lines: HashMap<Key, Line>,
+    /// Accounts that wait for their first job: each once, so that they are no more than there are lines.
+    requested: VecDeque<AccountName>,
 }
 
 /// What the board is made with.
@@ -94,68 +95,84 @@ pub struct Board {
     config: BoardConfig,
     clock: Clock,
     next: AtomicU32,
-    requests: mpsc::Sender<AccountName>,
+    /// The time of the last job, and its tip.
+    last: Mutex<(TipNumber, Timestamp)>,
+    /// There is an account that waits for its first job.
+    requested: Notify,
     metrics: Arc<Metrics>,
     /// The present job of any line, for the status page.
     newest: watch::Sender<Option<Arc<Published>>>,
 }
 
 impl Board {
-    /// The board, and the task that keeps it. `seed` makes job ids and coinbase nonces differ from an earlier run's.
-    pub fn new(
-        config: BoardConfig,
-        clock: Clock,
-        plan: Plan,
-        seed: u32,
-        metrics: Arc<Metrics>,
-    ) -> (Arc<Self>, mpsc::Receiver<AccountName>) {
-        let (requests, receiver) = mpsc::channel(REQUESTS_LIMIT);
-        let board = Self {
-            inner: Mutex::new(Inner { plan, work: None, lines: HashMap::new() }),
+    /// An empty board; [`keep`] keeps it. `seed` makes job ids and coinbase nonces differ from an earlier run's.
+    pub fn new(config: BoardConfig, clock: Clock, plan: Plan, seed: u32, metrics: Arc<Metrics>) -> Arc<Self> {
+        let inner = Inner { plan, work: None, lines: HashMap::new(), requested: VecDeque::new() };
+        Arc::new(Self {
+            inner: Mutex::new(inner),
             config,
             clock,
             next: AtomicU32::new(seed),
-            requests,
+            last: Mutex::new((TipNumber(0), Timestamp(0))),
+            requested: Notify::new(),
             metrics,
             newest: watch::Sender::new(None),
-        };
-        (Arc::new(board), receiver)
+        })
     }
 
-    /// The work of an account. Closed when the plan changes: subscribe again then.
-    pub async fn subscribe(&self, account: &AccountName) -> (Posting, Coinbase) {
-        let (posting, coinbase, is_new) = {
-            let mut inner = self.lock();
-            let key = inner.plan.per_finder.then(|| account.clone());
-            if key.is_some() && inner.lines.len() >= COINBASES_LIMIT {
-                inner.lines.retain(|_, line| line.posted.receiver_count() > 0);
-            }
-            let is_new = !inner.lines.contains_key(&key);
-            let line = inner.lines.entry(key.clone()).or_insert_with(Line::new);
-            let coinbase = if key.is_some() { Coinbase::Own } else { Coinbase::Everybodys };
-            (line.posted.subscribe(), coinbase, is_new)
-        };
-        if is_new && coinbase == Coinbase::Own {
-            // The board's task has ended only when the pool stops.
-            let _ = self.requests.send(account.clone()).await;
+    /// The work of an account. Closed when the plan changes: subscribe again then. Waits for nothing: a connection that
+    /// opens a channel goes on with its others.
+    pub fn subscribe(&self, account: &AccountName) -> (Posting, Coinbase) {
+        let mut inner = self.lock();
+        if !inner.plan.per_finder {
+            let line = inner.lines.entry(None).or_insert_with(Line::new);
+            return (line.posted.subscribe(), Coinbase::Everybodys);
         }
-        (posting, coinbase)
+        if inner.lines.len() >= COINBASES_LIMIT {
+            inner.lines.retain(|_, line| line.posted.receiver_count() > 0);
+        }
+        let key = Some(account.clone());
+        if !inner.lines.contains_key(&key) {
+            inner.requested.push_back(account.clone());
+            self.requested.notify_one();
+        }
+        let line = inner.lines.entry(key).or_insert_with(Line::new);
+        (line.posted.subscribe(), Coinbase::Own)
+    }
+
+    /// The next account that waits for its first job.
+    async fn request(&self) -> AccountName {
+        loop {
+            if let Some(account) = self.lock().requested.pop_front() {
+                return account;
+            }
+            self.requested.notified().await;
+        }
     }
 
     /// A job made after `sent`, to carry a changed difficulty: one that was made for somebody else, or a new one.
     pub fn fresh(&self, account: &AccountName, sent: Option<JobId>) -> Option<Arc<Published>> {
+        let is_fresh = |published: &Arc<Published>| sent.is_none_or(|sent| is_newer(published.job.id, sent));
+        let (key, work, payments) = {
+            let inner = self.lock();
+            let key = inner.plan.per_finder.then(|| account.clone());
+            let line = inner.lines.get(&key)?;
+            let newest = line.newest()?;
+            if is_fresh(&newest) {
+                return Some(newest);
+            }
+            (key, inner.work.clone()?, line.payments.clone()?)
+        };
+        // Made while others go on: who asks at the same time may make one too, and the newer is kept.
+        let made = self.publishable(Arc::clone(&work), Arc::clone(&payments), key.as_ref());
         let mut inner = self.lock();
-        let key = inner.plan.per_finder.then(|| account.clone());
-        let work = inner.work.clone()?;
+        let is_current = inner.work.as_ref().is_some_and(|current| Arc::ptr_eq(current, &work));
         let line = inner.lines.get_mut(&key)?;
-        let candidates = [line.posted.borrow().clone(), line.variant.clone()];
-        let newest = candidates.into_iter().flatten().max_by_key(|published| published.job.id)?;
-        if sent.is_none_or(|sent| is_newer(newest.job.id, sent)) {
-            return Some(newest);
+        if is_current && line.pays(&payments) {
+            line.take_variant(made?);
         }
-        let variant = self.publishable(work, line.payments.clone()?, key.as_ref())?;
-        line.variant = Some(Arc::clone(&variant));
-        Some(variant)
+        // Where there is other work by now, its first job comes to everybody on the line.
+        line.newest().filter(is_fresh)
     }
 
     /// The newest job on the board.
@@ -176,6 +193,7 @@ impl Board {
         let mut inner = self.lock();
         if plan.per_finder != inner.plan.per_finder {
             inner.lines.clear();
+            inner.requested.clear();
         }
         inner.plan = plan;
     }
@@ -233,7 +251,7 @@ impl Board {
         payments: Arc<[Payment]>,
         owner: Option<&AccountName>,
     ) -> Option<Arc<Published>> {
-        let now = self.clock.now();
+        let now = self.time_on(work.tip);
         let id = JobId(self.next.fetch_add(1, Ordering::Relaxed));
         let height = work.template.height;
         // Unlike any nonce of an earlier run: the time is in it.
@@ -253,6 +271,16 @@ impl Board {
         }
     }
 
+    /// The time for a job. It does not go back on one tip, whatever the clock does: SV2 miners take the first job's for
+    /// the least that is allowed (M-35, M-41).
+    fn time_on(&self, tip: TipNumber) -> Now {
+        let now = self.clock.now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let wall = if last.0 == tip { now.wall.max(last.1) } else { now.wall };
+        *last = (tip, wall);
+        Now { wall, ..now }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -261,6 +289,27 @@ impl Board {
 impl Line {
     fn new() -> Self {
         Self { posted: watch::Sender::new(None), payments: None, variant: None }
+    }
+
+    /// The newest job, whether for everybody or to carry a difficulty.
+    fn newest(&self) -> Option<Arc<Published>> {
+        let posted = self.posted.borrow().clone();
+        match (posted, self.variant.clone()) {
+            (Some(posted), Some(variant)) if is_newer(variant.job.id, posted.job.id) => Some(variant),
+            (Some(posted), _) => Some(posted),
+            (None, variant) => variant,
+        }
+    }
+
+    /// Whether that is still what its coinbase pays.
+    fn pays(&self, payments: &Arc<[Payment]>) -> bool {
+        self.payments.as_ref().is_some_and(|current| Arc::ptr_eq(current, payments))
+    }
+
+    fn take_variant(&mut self, made: Arc<Published>) {
+        if self.variant.as_ref().is_none_or(|variant| is_newer(made.job.id, variant.job.id)) {
+            self.variant = Some(made);
+        }
     }
 }
 
@@ -283,7 +332,6 @@ pub async fn keep(
     board: Arc<Board>,
     splitter: Splitter,
     mut templates: watch::Receiver<Option<Arc<Template>>>,
-    mut requests: mpsc::Receiver<AccountName>,
     mut plans: watch::Receiver<u64>,
 ) {
     let mut keeper = Keeper { board, splitter, tip: None, unanswered: false, plan_due: false };
@@ -297,9 +345,9 @@ pub async fn keep(
                 Ok(()) => templates.borrow_and_update().clone().map_or(Event::Refresh, Event::Template),
                 Err(_) => Event::Stop,
             },
-            Some(account) = requests.recv() => Event::Account(account),
             Ok(()) = plans.changed() => Event::Plan,
             _ = refresh.tick() => Event::Refresh,
+            account = keeper.board.request() => Event::Account(account),
         };
         if keeper.plan_due {
             keeper.ask_plan().await;
@@ -323,11 +371,18 @@ pub async fn keep(
     }
 }
 
+/// What all present work is on.
+struct Tip {
+    on: (BlockHash, CompactTarget),
+    number: TipNumber,
+    since: Moment,
+}
+
 /// The board's task, between two events.
 struct Keeper {
     board: Arc<Board>,
     splitter: Splitter,
-    tip: Option<(bitcoin::BlockHash, TipNumber, Moment)>,
+    tip: Option<Tip>,
     /// The payout policy did not answer for the present work; the last split stands.
     unanswered: bool,
     /// It has not said how it wants to be asked.
@@ -374,16 +429,15 @@ impl Keeper {
     }
 }
 
-fn next_tip(
-    tip: &mut Option<(bitcoin::BlockHash, TipNumber, Moment)>,
-    template: &Template,
-    now: Moment,
-) -> (TipNumber, Moment) {
+/// Another previous block, or another difficulty on the same one, which testnet4 allows: SV2 miners learn of either
+/// only with SetNewPrevHash (M-41).
+fn next_tip(tip: &mut Option<Tip>, template: &Template, now: Moment) -> (TipNumber, Moment) {
+    let on = (template.previous, template.bits);
     match tip {
-        Some((previous, number, since)) if *previous == template.previous => (*number, *since),
+        Some(known) if known.on == on => (known.number, known.since),
         _ => {
-            let number = TipNumber(tip.map_or(0, |(_, number, _)| number.0) + 1);
-            *tip = Some((template.previous, number, now));
+            let number = TipNumber(tip.as_ref().map_or(0, |known| known.number.0) + 1);
+            *tip = Some(Tip { on, number, since: now });
             (number, now)
         }
     }
@@ -391,7 +445,40 @@ fn next_tip(
 
 #[cfg(test)]
 mod tests {
+    use bitcoin::hashes::Hash;
+    use sluice_core::ids::TemplateId;
+
     use super::*;
+
+    fn template(previous: u8, bits: u32) -> Template {
+        Template {
+            id: TemplateId(1),
+            network: bitcoin::Network::Testnet4,
+            height: 7,
+            previous: BlockHash::from_byte_array([previous; 32]),
+            version: 0x2000_0000,
+            bits: CompactTarget::from_consensus(bits),
+            min_time: 1,
+            cur_time: 2,
+            coinbase_value: bitcoin::Amount::ZERO,
+            subsidy: bitcoin::Amount::ZERO,
+            witness_commitment: None,
+            transactions: Vec::new().into(),
+            received: sluice_core::units::Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn another_difficulty_on_the_same_block_is_another_tip() {
+        // M-41: on testnet4 a block after twenty minutes may have difficulty 1.
+        let mut tip = None;
+        let first = next_tip(&mut tip, &template(1, 0x1b00_ffff), Moment(5));
+        assert_eq!(next_tip(&mut tip, &template(1, 0x1b00_ffff), Moment(6)), first);
+        let easier = next_tip(&mut tip, &template(1, 0x1d00_ffff), Moment(7));
+        assert!(easier.0 > first.0);
+        let next = next_tip(&mut tip, &template(2, 0x1d00_ffff), Moment(8));
+        assert_eq!(next, (TipNumber(easier.0.0 + 1), Moment(8)));
+    }
 
     #[test]
     fn job_ids_wrap() {

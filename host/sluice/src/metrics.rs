@@ -21,7 +21,7 @@ use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
 use sluice_core::session::{ChannelKind, Close};
 use sluice_core::share::Reason;
-use sluice_core::units::{Difficulty, Hashrate, Moment};
+use sluice_core::units::{Hashrate, Moment};
 
 use history::{History, Sample};
 pub use labels::{BlockOutcome, LoginOutcome, Refused, ReloadLabel};
@@ -45,6 +45,7 @@ pub struct Metrics {
     channels: Family<ByTwo, Gauge>,
     channels_opened: Family<ByTwo, Counter>,
     channels_refused: Family<ByTwo, Counter>,
+    updates_refused: Family<ByTwo, Counter>,
     strayed: Family<ByTwo, Counter>,
     logins: Family<ByTwo, Counter>,
     blocks: Family<ByTwo, Counter>,
@@ -97,6 +98,7 @@ impl Metrics {
             channels: added(r, "channels", "Channels that are open, by kind"),
             channels_opened: added(r, "channels_opened", "Channels opened, by kind"),
             channels_refused: added(r, "channels_refused", "Channels refused, by the code sent"),
+            updates_refused: added(r, "updates_refused", "Channels not changed, by the code sent"),
             strayed: added(r, "strayed", "Messages not as specified that were let pass, by what is wrong"),
             logins: added(r, "logins", "Logins, by outcome"),
             blocks: added(r, "blocks", "Blocks: found, then accepted or rejected by the nodes"),
@@ -170,6 +172,11 @@ impl Metrics {
         self.channels_refused.get_or_create(&ByTwo::code(protocol, code)).inc();
     }
 
+    /// A channel stays as it is. `code`: one of the codes that the protocol knows.
+    pub fn update_refused(&self, protocol: Protocol, code: &'static str) {
+        self.updates_refused.get_or_create(&ByTwo::code(protocol, code)).inc();
+    }
+
     /// One message told a miner that so many of its shares are in the log.
     pub fn acknowledged(&self, protocol: Protocol, shares: u32) {
         self.of(protocol).acknowledgements.inc();
@@ -194,14 +201,10 @@ impl Metrics {
         self.logins.get_or_create(&ByTwo::outcome(protocol, outcome.label())).inc();
     }
 
-    /// `count` shares worth `work` together: once per share, or once per batch.
+    /// `count` shares worth `work` together.
     pub fn shares_accepted(&self, protocol: Protocol, count: u64, work: f64) {
         self.of(protocol).accepted.inc_by(count);
         self.of(protocol).work.inc_by(work);
-    }
-
-    pub fn share_accepted(&self, protocol: Protocol, difficulty: Difficulty) {
-        self.shares_accepted(protocol, 1, difficulty.get());
     }
 
     pub fn share_rejected(&self, protocol: Protocol, reason: Reason) {
@@ -242,6 +245,7 @@ impl Metrics {
         self.tip_height.set(i64::from(tip_height));
     }
 
+    /// Handed to a connection, for all its channels or for one.
     pub fn jobs_sent(&self, protocol: Protocol, count: u64) {
         self.of(protocol).jobs_sent.inc_by(count);
     }

@@ -254,7 +254,7 @@ impl Connection {
     /// Twice the mean time between shares, at least `idle_timeout` and at most [`IDLE_STRETCH`] times that (V1-77).
     fn idle_deadline(&self, working: &Working) -> Moment {
         let least = self.config.idle_timeout;
-        let mean = self.heard.since(working.since) / working.accepted.saturating_add(1);
+        let mean = self.heard.since(working.since) / working.accepted.max(1);
         let patience = if working.accepted == 0 { least * IDLE_STRETCH } else { mean * 2 };
         self.heard.after(patience.clamp(least, least * IDLE_STRETCH))
     }

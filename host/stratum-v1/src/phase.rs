@@ -32,7 +32,7 @@ pub(crate) struct Subscription {
 impl Subscription {
     pub(crate) fn park(self) -> Parked {
         let prefix = self.channel.extranonce().prefix();
-        Parked { prefix, resume: Some((self.token, self.channel.into_sent_jobs())) }
+        Parked { prefix, resume: Some((self.token, self.channel.into_sent_jobs())), used: true }
     }
 }
 

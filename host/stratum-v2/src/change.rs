@@ -1,19 +1,25 @@
 //! Changing and closing channels, and their difficulty (05§5.3.7…9, 5.3.21; M-50…M-63).
 
+use std::time::Duration;
+
 use sluice_core::ids::ChannelId;
-use sluice_core::session::Effect;
-use sluice_core::units::Difficulty;
+use sluice_core::session::{Effect, Note};
+use sluice_core::units::{Difficulty, Hashrate};
 
 use crate::codes::UpdateError;
 use crate::connection::Desk;
 use crate::line::{Line, Supply};
 use crate::messages::{UpdateChannel, UpdateChannelError};
-use crate::open::{bearable, is_hash_rate};
+use crate::open::bearable;
 use crate::serving::{GROUP, Serving};
+use crate::wire::types;
 
 /// A nominal hash rate that differs by less than this factor is not worth asking the vardiff policy about: proxies send
 /// one every second (M-53).
-const NEWS: f32 = 1.25;
+const NEWS: f64 = 1.25;
+/// A changed difficulty goes out with a job of its own at most this often for each channel; else with the next job
+/// (M-54). Clients may change their minds without end, and each such job is made for them.
+const FRESH_PAUSE: Duration = Duration::from_secs(5);
 
 impl Line {
     /// Changes the difficulty. The channel learns of it with work that is new to it (M-51, M-52).
@@ -25,7 +31,10 @@ impl Line {
         if before < difficulty {
             self.run.raised(desk.now.moment);
         }
-        if matches!(self.supply, Supply::Open { next: None, .. }) {
+        let now = desk.now.moment;
+        let is_soon = self.fresh_at.is_some_and(|at| now.since(at) < FRESH_PAUSE);
+        if matches!(self.supply, Supply::Open { next: None, .. }) && !is_soon {
+            self.fresh_at = Some(now);
             desk.effect(Effect::FreshWork {
                 channel: ChannelId(self.id),
                 account: self.account.clone(),
@@ -47,6 +56,7 @@ impl Serving {
         if let Err(code) = self.try_update(desk, update) {
             let channel_id = update.channel_id;
             desk.outbox.push(&UpdateChannelError { channel_id, error_code: code.as_bytes() });
+            desk.note(Note::UpdateRefused(code.as_str()));
         }
     }
 
@@ -55,21 +65,20 @@ impl Serving {
         // A group is not a channel (M-55).
         let line = self.line(update.channel_id).filter(|line| line.is_open());
         let line = line.ok_or(UpdateError::InvalidChannel)?;
-        if !is_hash_rate(update.nominal_hash_rate) {
-            return Err(UpdateError::InvalidHashRate);
-        }
-        let bears = bears.ok_or(UpdateError::TargetOutOfRange)?;
+        let nominal =
+            types::nominal_hash_rate(update.nominal_hash_rate).ok_or(UpdateError::InvalidHashRate)?;
+        let ceiling = line.pacing.facts().ceiling;
+        let bears = bears.filter(|bears| *bears <= ceiling).ok_or(UpdateError::TargetOutOfRange)?;
         let floor = line.least.max(bears);
         line.pacing.set_floor(floor);
         line.pacing.set_suggested(bears);
+        line.pacing.set_nominal_hashrate(nominal.0);
         if line.channel.difficulty() < floor {
             // Followed at once (M-54).
             line.work_at(desk, floor);
         }
-        if is_news(line.nominal, update.nominal_hash_rate) {
-            line.nominal = update.nominal_hash_rate;
-            line.pacing.set_nominal_hashrate(f64::from(update.nominal_hash_rate));
-            line.reconsider(desk);
+        if is_news(line.nominal, nominal) {
+            line.reconsider(desk, nominal);
         }
         Ok(())
     }
@@ -78,7 +87,7 @@ impl Serving {
         if id == GROUP {
             // All its members (M-61).
             let ids: Vec<u32> = self.lines.iter().filter(|line| line.is_open()).map(|line| line.id).collect();
-            return ids.into_iter().for_each(|id| self.remove(desk, id));
+            return ids.into_iter().rev().for_each(|id| self.remove(desk, id));
         }
         // One that was not told yet is nobody's (M-62).
         if self.line(id).is_some_and(|line| line.is_open()) {
@@ -97,16 +106,18 @@ impl Serving {
 
 impl Line {
     /// The vardiff policy is asked as if the channel opened anew: what it was told then has changed.
-    fn reconsider(&mut self, desk: &mut Desk) {
-        if self.pacing.is_asked() {
+    fn reconsider(&mut self, desk: &mut Desk, nominal: Hashrate) {
+        let now = desk.now.moment;
+        if self.pacing.is_asked() || self.asked_at.is_some_and(|at| now.since(at) < FRESH_PAUSE) {
             return;
         }
+        self.asked_at = Some(now);
+        self.nominal = nominal;
         let opening = self.pacing.opening(Some(self.channel.difficulty()), desk.now);
         desk.effect(Effect::Open { channel: ChannelId(self.id), opening: Box::new(opening) });
     }
 }
 
-fn is_news(before: f32, after: f32) -> bool {
-    let (low, high) = if before < after { (before, after) } else { (after, before) };
-    high > low * NEWS
+fn is_news(Hashrate(before): Hashrate, Hashrate(after): Hashrate) -> bool {
+    before.max(after) > before.min(after) * NEWS
 }

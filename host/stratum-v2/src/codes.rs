@@ -104,8 +104,6 @@ codes! {
         Invalid = "invalid-share",
         /// Ours: the header's time is before the job's or too far ahead (M-75).
         InvalidTime = "invalid-ntime",
-        /// Ours: the user of the channel may no longer mine here.
-        Unauthorized = "unauthorized",
     }
 }
 
@@ -137,8 +135,8 @@ impl From<Reason> for ShareError {
             Reason::TimeTooOld | Reason::TimeTooNew => Self::InvalidTime,
             Reason::BadVersion => Self::BadVersionBits,
             Reason::BadExtranonce => Self::BadExtranonceSize,
-            Reason::Unauthorized => Self::Unauthorized,
-            Reason::Malformed => Self::Invalid,
+            // Nobody submits on a channel that is not theirs.
+            Reason::Unauthorized | Reason::Malformed => Self::Invalid,
         }
     }
 }

@@ -40,7 +40,8 @@ pub struct SessionConfig {
     pub channel_timeout: Duration,
     /// Silence that ends a connection; one whose shares come seldom has up to six times as long (V1-77).
     pub idle_timeout: Duration,
-    /// Messages a minute, accepted shares not counted; a minute's worth may come at once (V1-83). 0: any number.
+    /// Messages a minute, accepted shares not counted, and 60 more for each channel; a minute's worth may come at once
+    /// (V1-83). 0: any number.
     pub messages_per_minute: u32,
     /// Channels of one connection (M-8).
     pub channels: usize,
@@ -120,6 +121,7 @@ impl Connection {
             heard: now.moment,
             desk: Desk {
                 allowance: Allowance::new(config.messages_per_minute, now.moment),
+                rate: config.messages_per_minute,
                 config,
                 outbox: Outbox::default(),
                 now,
@@ -172,7 +174,7 @@ impl Connection {
         if header.length > limit {
             return Err(Close::Oversized);
         }
-        let may = self.desk.allowance.take(self.desk.config.messages_per_minute, self.desk.now.moment);
+        let may = self.desk.allowance.take(self.desk.rate, self.desk.now.moment);
         if may { Ok(()) } else { Err(Close::Flood) }
     }
 
@@ -197,7 +199,7 @@ impl Connection {
                 self.desk.outbox.push(&success);
                 self.desk.effect(Effect::Established);
                 let client = setup::client(setup, &self.desk.config.listener, &self.address);
-                let serving = Serving::new(client, setup.flags, self.desk.now.moment);
+                let serving = Serving::new(client, setup.flags, &self.desk.config, self.desk.now.moment);
                 self.phase = Phase::Serving(Box::new(serving));
                 Ok(())
             }
@@ -230,6 +232,8 @@ pub(crate) struct Desk {
     pub(crate) config: Arc<SessionConfig>,
     pub(crate) outbox: Outbox,
     pub(crate) allowance: Allowance,
+    /// Messages a minute, for the channels there are; 0: any number.
+    pub(crate) rate: u32,
     /// When what is worked on came in.
     pub(crate) now: Now,
     effects: VecDeque<Effect>,
@@ -238,6 +242,16 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) fn effect(&mut self, effect: Effect) {
         self.effects.push_back(effect);
+    }
+
+    /// Every channel has its own messages: proxies tell the hash rate of each once a second at most (M-53).
+    pub(crate) fn set_channels(&mut self, channels: usize) {
+        const OF_A_CHANNEL: u32 = 60;
+        let channels = u32::try_from(channels).unwrap_or(u32::MAX);
+        if self.config.messages_per_minute > 0 {
+            let all = OF_A_CHANNEL.saturating_mul(channels);
+            self.rate = self.config.messages_per_minute.saturating_add(all);
+        }
     }
 
     pub(crate) fn note(&mut self, note: Note) {

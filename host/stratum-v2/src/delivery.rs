@@ -11,6 +11,7 @@ use crate::line::{Line, Supply};
 use crate::link::Link;
 use crate::messages::{OpenExtendedMiningChannelSuccess, OpenStandardMiningChannelSuccess};
 use crate::serving::{GROUP, JobKind, Serving};
+use crate::wire::types::wire_target;
 use crate::work::{Broadcast, Timing, set_target};
 
 /// Where messages go.
@@ -22,6 +23,9 @@ pub(crate) struct Way<'a> {
 impl Serving {
     /// Sends the channels that are open what waits for them. Returns whether there was anything.
     pub(crate) fn send_work(&mut self, now: Now, way: &mut Way<'_>) -> bool {
+        if !self.offered {
+            return false;
+        }
         if let Some(work) = self.shared_work() {
             self.send_to_group(now, &work, way);
             return true;
@@ -78,6 +82,10 @@ impl Serving {
         effects: &mut VecDeque<Effect>,
         way: &mut Way<'_>,
     ) -> bool {
+        // Everything that waited is sent with this.
+        if !std::mem::take(&mut self.offered) {
+            return false;
+        }
         let mut sent = false;
         for line in &mut self.lines {
             if let Supply::Waiting { request_id, first, .. } = &mut line.supply
@@ -122,7 +130,7 @@ impl Line {
 
     fn send_success(&self, request_id: u32, way: &mut Way<'_>) {
         let extranonce = self.channel.extranonce();
-        let target = self.channel.difficulty().to_target().to_le_bytes();
+        let target = wire_target(self.channel.difficulty().to_target());
         let (channel_id, group_channel_id) = (self.id, GROUP);
         let chosen = extranonce.chosen();
         let extranonce_prefix = &*chosen;

@@ -9,7 +9,7 @@ use sluice_core::channel::pacing::Pacing;
 use sluice_core::ids::{AccountId, AccountName, WorkerId};
 use sluice_core::session::ChannelKind;
 use sluice_core::session::pressure::RejectedRun;
-use sluice_core::units::{Difficulty, Moment};
+use sluice_core::units::{Difficulty, Hashrate, Moment};
 
 use crate::messages::SubmitSharesSuccess;
 use crate::work::Broadcast;
@@ -31,11 +31,15 @@ pub(crate) struct Line {
     pub(crate) pacing: Pacing,
     /// The least difficulty whatever the client asks for: the pool's, or the login's.
     pub(crate) least: Difficulty,
-    /// Hashes per second as the client said it last.
-    pub(crate) nominal: f32,
+    /// What the client said it hashes when the vardiff policy was last asked because of it.
+    pub(crate) nominal: Hashrate,
     pub(crate) supply: Supply,
     pub(crate) batch: Batch,
     pub(crate) run: RejectedRun,
+    /// When a job was last asked for to carry a changed difficulty.
+    pub(crate) fresh_at: Option<Moment>,
+    /// When the vardiff policy was last asked because the client said it hashes otherwise.
+    pub(crate) asked_at: Option<Moment>,
 }
 
 /// The way of work to the channel.

@@ -8,11 +8,11 @@ use sluice_core::channel::Channel;
 use sluice_core::channel::pacing::Pacing;
 use sluice_core::extranonce::{Extranonce, Reservation};
 use sluice_core::ids::ChannelId;
-use sluice_core::policy::auth::{Login, Refusal};
+use sluice_core::policy::auth::{Grant, Login, Refusal};
 use sluice_core::policy::vardiff::{ChannelFacts, Decision};
-use sluice_core::session::pressure::RejectedRun;
+use sluice_core::session::pressure::{Allowance, RejectedRun};
 use sluice_core::session::{Admission, ChannelKind, Close, Effect, Note};
-use sluice_core::units::{Difficulty, VersionMask};
+use sluice_core::units::{Difficulty, Hashrate, Moment, VersionMask};
 
 use crate::codes::OpenError;
 use crate::connection::{Desk, SessionConfig};
@@ -23,7 +23,7 @@ use crate::wire::types;
 
 /// Requests that wait for the auth policy; beyond it nothing is read.
 const QUEUE_LIMIT: usize = 64;
-/// Refused logins without a granted one between them that end a connection (V1-23); a proxy may have a few bad users.
+/// Refused logins without a granted one between them that end a connection which has no channel (V1-23).
 const REFUSED_LOGINS_LIMIT: u8 = 32;
 /// How long a channel waits for the pool's first work (M-22).
 const WORK_PATIENCE: Duration = Duration::from_secs(10);
@@ -35,16 +35,18 @@ pub(crate) struct Request {
     channel: u32,
     kind: ChannelKind,
     identity: String,
-    nominal: f32,
+    nominal: Hashrate,
     /// The least difficulty that the client bears (M-14).
     bears: Difficulty,
 }
 
 /// Requests on their way in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Door {
     queue: VecDeque<Request>,
     turn: Turn,
+    /// How many more may be asked for.
+    openings: Allowance,
     /// Refused logins since one was granted.
     refused: u8,
 }
@@ -61,6 +63,11 @@ enum Turn {
 }
 
 impl Door {
+    pub(crate) fn new(config: &SessionConfig, now: Moment) -> Self {
+        let openings = Allowance::new(openings_per_minute(config), now);
+        Self { queue: VecDeque::new(), turn: Turn::Nobody, openings, refused: 0 }
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.queue.len() >= QUEUE_LIMIT
     }
@@ -68,6 +75,15 @@ impl Door {
     /// Whether nobody waits.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.turn, Turn::Nobody) && self.queue.is_empty()
+    }
+
+    /// Whether the channel of that id is asked for and not there yet.
+    pub(crate) fn awaits(&self, id: u32) -> bool {
+        let turn = match &self.turn {
+            Turn::Nobody => None,
+            Turn::Login(request) | Turn::Place(request, _) => Some(request),
+        };
+        self.queue.iter().chain(turn).any(|request| request.channel == id)
     }
 
     fn len(&self) -> usize {
@@ -114,6 +130,9 @@ impl Serving {
     }
 
     fn open(&mut self, desk: &mut Desk, wish: &Wish<'_>) {
+        if !self.door.openings.take(openings_per_minute(&desk.config), desk.now.moment) {
+            return refuse(desk, wish.request_id, OpenError::Full);
+        }
         match self.admissible(&desk.config, wish) {
             Ok(request) => {
                 self.next_id = self.next_id.saturating_add(1);
@@ -130,9 +149,7 @@ impl Serving {
         if self.lines.len() + self.door.len() >= config.channels || self.next_id == u32::MAX {
             return Err(OpenError::Full);
         }
-        if !is_hash_rate(wish.nominal) {
-            return Err(OpenError::InvalidHashRate);
-        }
+        let nominal = types::nominal_hash_rate(wish.nominal).ok_or(OpenError::InvalidHashRate)?;
         let bears = bearable(wish.max_target, config).ok_or(OpenError::TargetOutOfRange)?;
         let identity = str::from_utf8(wish.identity).map_err(|_| OpenError::InvalidUserIdentity)?;
         if identity.chars().any(char::is_control) {
@@ -143,7 +160,7 @@ impl Serving {
             channel: self.next_id,
             kind: wish.kind,
             identity: identity.to_owned(),
-            nominal: wish.nominal,
+            nominal,
             bears,
         })
     }
@@ -173,6 +190,11 @@ impl Serving {
             }
         };
         match outcome {
+            Ok(admission) if request.bears > ceiling(&desk.config, &admission.grant) => {
+                refuse(desk, request.request_id, OpenError::TargetOutOfRange);
+                self.next_login(desk);
+                Ok(())
+            }
             Ok(admission) => {
                 self.door.refused = 0;
                 desk.effect(Effect::Reserve { channel: ChannelId(id), resume: None });
@@ -192,7 +214,9 @@ impl Serving {
         if !matches!(refusal, Refusal::TryLater(_)) {
             self.door.refused = self.door.refused.saturating_add(1);
         }
-        if self.door.refused >= REFUSED_LOGINS_LIMIT { Err(Close::AuthFailures) } else { Ok(()) }
+        // One miner with a wrong name must not take those with it that work behind the same proxy.
+        let is_over = self.door.refused >= REFUSED_LOGINS_LIMIT && self.lines.is_empty();
+        if is_over { Err(Close::AuthFailures) } else { Ok(()) }
     }
 
     pub(crate) fn reserved(&mut self, desk: &mut Desk, id: u32, reservation: Option<Reservation>) {
@@ -202,7 +226,9 @@ impl Serving {
                 self.door.turn = other;
                 // Nobody waits for it.
                 let prefix = reservation.map(|reservation| reservation.prefix);
-                return prefix.into_iter().for_each(|prefix| desk.effect(Effect::Release(prefix)));
+                return prefix
+                    .into_iter()
+                    .for_each(|prefix| desk.effect(Effect::Release { prefix, used: false }));
             }
         };
         match reservation {
@@ -217,18 +243,19 @@ impl Serving {
         let config = Arc::clone(&desk.config);
         let grant = admission.grant;
         let least = grant.minimum.map_or(config.floor, |minimum| minimum.max(config.floor));
+        let ceiling = ceiling(&config, &grant);
         let facts = ChannelFacts {
             account: grant.account.clone(),
             worker: grant.worker,
             client: self.client.clone(),
             password: None,
             floor: least.max(request.bears),
-            ceiling: grant.maximum.map_or(config.ceiling, |maximum| maximum.min(config.ceiling)),
+            ceiling,
         };
         let start = grant.start.unwrap_or(config.start).within(facts.floor, facts.ceiling);
         let mut pacing = Pacing::new(Arc::new(facts), desk.now.moment);
         pacing.set_suggested(request.bears);
-        pacing.set_nominal_hashrate(f64::from(request.nominal));
+        pacing.set_nominal_hashrate(request.nominal.0);
         let channel = ChannelId(request.channel);
         desk.effect(Effect::Open { channel, opening: Box::new(pacing.opening(Some(start), desk.now)) });
         let extranonce = match request.kind {
@@ -252,7 +279,10 @@ impl Serving {
             supply: Supply::Opening { request_id: request.request_id },
             batch: Batch::default(),
             run: RejectedRun::default(),
+            fresh_at: None,
+            asked_at: None,
         });
+        desk.set_channels(self.lines.len());
     }
 
     /// The vardiff policy's answer, for a channel that opens or for one that works.
@@ -263,35 +293,50 @@ impl Serving {
             if let Some(difficulty) = difficulty {
                 line.channel.set_difficulty(difficulty, desk.now.moment);
             }
-            line.supply =
-                Supply::Waiting { request_id, until: desk.now.moment.after(WORK_PATIENCE), first: None };
+            let until = desk.now.moment.after(WORK_PATIENCE);
+            line.supply = Supply::Waiting { request_id, until, first: None };
             let account = line.account.clone();
+            self.gives_up_at = Some(earlier(self.gives_up_at, until));
             desk.effect(Effect::Supply { channel: ChannelId(id), account });
         } else if let Some(difficulty) = difficulty {
             line.work_at(desk, difficulty);
         }
         if let Some(due) = self.line(id).and_then(|line| line.pacing.due_at()) {
-            self.review_at = Some(self.review_at.map_or(due, |at| at.min(due)));
+            self.review_at = Some(earlier(self.review_at, due));
         }
     }
 
     /// Channels that waited too long for work are not opened (M-22).
     pub(crate) fn give_up_waiting(&mut self, desk: &mut Desk) {
-        let late: Vec<(u32, u32)> = self
-            .lines
-            .iter()
-            .filter_map(|line| match line.supply {
-                Supply::Waiting { request_id, until, first: None } if until <= desk.now.moment => {
-                    Some((line.id, request_id))
-                }
-                _ => None,
-            })
-            .collect();
-        for (id, request_id) in late {
+        let late: Vec<_> = self.waiting().filter(|(until, ..)| *until <= desk.now.moment).collect();
+        for (_, id, request_id) in late {
             refuse(desk, request_id, OpenError::NotReady);
             self.remove(desk, id);
         }
+        self.note_waiting();
     }
+
+    /// Notes when the first of the channels that wait for work gives up.
+    pub(crate) fn note_waiting(&mut self) {
+        self.gives_up_at = self.waiting().map(|(until, ..)| until).min();
+    }
+
+    /// Channels without any work: until when they wait, their ids and those of their requests.
+    fn waiting(&self) -> impl Iterator<Item = (Moment, u32, u32)> {
+        self.lines.iter().filter_map(|line| match line.supply {
+            Supply::Waiting { request_id, until, first: None } => Some((until, line.id, request_id)),
+            _ => None,
+        })
+    }
+}
+
+fn earlier(known: Option<Moment>, at: Moment) -> Moment {
+    known.map_or(at, |known| known.min(at))
+}
+
+/// The highest difficulty of a login.
+fn ceiling(config: &SessionConfig, grant: &Grant) -> Difficulty {
+    grant.maximum.map_or(config.ceiling, |maximum| maximum.min(config.ceiling))
 }
 
 fn refuse(desk: &mut Desk, request_id: u32, code: OpenError) {
@@ -299,9 +344,9 @@ fn refuse(desk: &mut Desk, request_id: u32, code: OpenError) {
     desk.note(Note::ChannelRefused(code.as_str()));
 }
 
-/// Finite and not negative (F-27, M-13).
-pub(crate) fn is_hash_rate(value: f32) -> bool {
-    value.is_finite() && value.is_sign_positive()
+/// Every channel may be opened twice at once, and twice in every minute after: opening costs others something (M-8).
+fn openings_per_minute(config: &SessionConfig) -> u32 {
+    u32::try_from(config.channels).unwrap_or(u32::MAX).saturating_mul(2)
 }
 
 /// The least difficulty whose target is not above the client's maximum; `None` where that is zero or harder than the

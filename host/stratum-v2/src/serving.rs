@@ -56,8 +56,14 @@ pub(crate) struct Serving {
     pub(crate) acknowledge_at: Option<Moment>,
     /// A share whose worker has no number yet; what follows it waits.
     pub(crate) unnamed: Option<Box<Unnamed>>,
+    /// Workers that shares have made known.
+    pub(crate) named: u16,
     /// When a vardiff policy is to be asked at the latest: no channel is due before.
     pub(crate) review_at: Option<Moment>,
+    /// When the first of the channels that wait for work gives up.
+    pub(crate) gives_up_at: Option<Moment>,
+    /// Whether work waits for a channel.
+    pub(crate) offered: bool,
     /// Since when there is no channel.
     pub(crate) empty_since: Moment,
     /// When the first channel was opened.
@@ -70,13 +76,13 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub(crate) fn new(client: Client, flags: u32, now: Moment) -> Self {
+    pub(crate) fn new(client: Client, flags: u32, config: &SessionConfig, now: Moment) -> Self {
         let jobs = if flags & REQUIRES_STANDARD_JOBS == 0 { JobKind::Any } else { JobKind::Standard };
         Self {
             client,
             jobs,
             extensions: Extensions::default(),
-            door: Door::default(),
+            door: Door::new(config, now),
             lines: Vec::new(),
             next_id: FIRST_CHANNEL,
             held: VecDeque::new(),
@@ -84,7 +90,10 @@ impl Serving {
             unacknowledged: Vec::new(),
             acknowledge_at: None,
             unnamed: None,
+            named: 0,
             review_at: None,
+            gives_up_at: None,
+            offered: false,
             empty_since: now,
             since: now,
             accepted: 0,
@@ -126,6 +135,12 @@ impl Serving {
         if self.unknown_channels > UNKNOWN_CHANNELS_LIMIT { Err(Close::UnknownChannels) } else { Ok(()) }
     }
 
+    /// A peer that works may stray now and then.
+    pub(crate) fn forgive(&mut self) {
+        self.unknown_messages = 0;
+        self.unknown_channels = 0;
+    }
+
     fn unknown_message(&mut self, desk: &mut Desk) -> Result<(), Close> {
         desk.note(Note::Strayed("unknown_message"));
         self.unknown_messages = self.unknown_messages.saturating_add(1);
@@ -147,7 +162,10 @@ impl Serving {
                 self.decided(desk, id.0, decision);
                 Ok(())
             }
-            Answer::Named(id, worker) => self.named(desk, id.0, worker),
+            Answer::Named(id, worker) => {
+                self.named(desk, id.0, worker);
+                Ok(())
+            }
         }
     }
 
@@ -160,7 +178,11 @@ impl Serving {
             };
             if is_meant && owner.is_none_or(|owner| *owner == line.account) {
                 line.offer(now.moment, work);
+                self.offered = true;
             }
+        }
+        if self.gives_up_at.is_some() {
+            self.note_waiting();
         }
     }
 
@@ -177,7 +199,8 @@ impl Serving {
     pub(crate) fn remove(&mut self, desk: &mut Desk, id: u32) {
         let Some(place) = self.place(id) else { return };
         let line = self.lines.remove(place);
-        desk.effect(Effect::Release(line.channel.extranonce().prefix()));
+        let (prefix, used) = (line.channel.extranonce().prefix(), line.channel.last_sent().is_some());
+        desk.effect(Effect::Release { prefix, used });
         if line.is_open() {
             desk.note(Note::ChannelClosed(line.kind));
         }
@@ -185,6 +208,7 @@ impl Serving {
             desk.effect(Effect::Unsupply(line.account));
         }
         self.unacknowledged.retain(|other| *other != id);
+        desk.set_channels(self.lines.len());
         if self.lines.is_empty() {
             self.empty_since = desk.now.moment;
         }
@@ -198,11 +222,7 @@ impl Serving {
     /// When something is due at the latest; `heard` is when the peer said something last.
     pub(crate) fn deadline(&self, config: &SessionConfig, heard: Moment) -> Moment {
         let silence = self.silence_ends(config, heard);
-        let waiting = self.lines.iter().filter_map(|line| match line.supply {
-            Supply::Waiting { until, first: None, .. } => Some(until),
-            _ => None,
-        });
-        let due = [self.review_at, self.acknowledge_at].into_iter().flatten().chain(waiting);
+        let due = [self.review_at, self.acknowledge_at, self.gives_up_at].into_iter().flatten();
         due.fold(silence, Moment::min)
     }
 
@@ -224,7 +244,9 @@ impl Serving {
         if self.silence_ends(&desk.config, heard) <= desk.now.moment {
             return Err(if self.lines.is_empty() { Close::NoChannel } else { Close::Idle });
         }
-        self.give_up_waiting(desk);
+        if self.gives_up_at.is_some_and(|at| at <= desk.now.moment) {
+            self.give_up_waiting(desk);
+        }
         // Also while the peer does not read: what is due must not stay due.
         self.acknowledge(desk);
         if self.review_at.is_some_and(|at| at <= desk.now.moment) {
@@ -234,8 +256,12 @@ impl Serving {
     }
 
     pub(crate) fn park(self) -> Vec<Parked> {
-        let lines = self.lines.iter().map(|line| line.channel.extranonce().prefix());
-        lines.chain(self.late).map(|prefix| Parked { prefix, resume: None }).collect()
+        let parked = |prefix, used| Parked { prefix, resume: None, used };
+        let lines = self
+            .lines
+            .iter()
+            .map(|line| parked(line.channel.extranonce().prefix(), line.channel.last_sent().is_some()));
+        lines.chain(self.late.map(|prefix| parked(prefix, false))).collect()
     }
 }
 

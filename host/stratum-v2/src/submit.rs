@@ -12,13 +12,24 @@ use crate::messages::{CloseChannel, SubmitSharesError, SubmitSharesExtended, Sub
 use crate::serving::{GROUP, Serving};
 use crate::wire::tlv;
 
-/// A share of a worker that the ledger has not been asked about yet.
+/// Workers that one connection may make known, over all its channels and all its life (E-22).
+const NAMES_LIMIT: u16 = 4096;
+
+/// A good share of a worker that the ledger has not been asked about yet. Only shares that count make a worker known.
 #[derive(Debug)]
 pub(crate) struct Unnamed {
     channel: u32,
     worker: Box<str>,
-    share: Numbers,
-    rolled: Box<[u8]>,
+    good: Good,
+}
+
+/// A share that counts.
+#[derive(Debug)]
+struct Good {
+    sequence: u32,
+    share: Share,
+    /// It is a block of this job.
+    found: Option<(Box<FoundBlock>, JobId)>,
 }
 
 /// The fields of fixed size.
@@ -32,7 +43,7 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn with<'a>(self, rolled: &'a [u8], worker: Option<WorkerId>) -> Handed<'a> {
+    fn with<'a>(self, rolled: &'a [u8], whose: Whose) -> Handed<'a> {
         let submission = Submission {
             job: JobId(self.job),
             extranonce2: rolled,
@@ -40,21 +51,22 @@ impl Numbers {
             nonce: self.nonce,
             version: RolledVersion::Whole(self.version),
         };
-        Handed { sequence: self.sequence, submission, worker }
+        Handed { sequence: self.sequence, submission, whose }
     }
 }
 
-/// A share with whose it is; `None`: the channel's own worker's.
+/// A share, and whose it is.
 struct Handed<'a> {
     sequence: u32,
     submission: Submission<'a>,
-    worker: Option<WorkerId>,
+    whose: Whose,
 }
 
 /// Whose share it is.
 enum Whose {
-    /// The channel's own worker's, or that of the number.
-    Known(Option<WorkerId>),
+    /// The channel's own worker's.
+    Channels,
+    Known(WorkerId),
     /// The ledger is to be asked first.
     Unknown(WorkerName),
 }
@@ -76,7 +88,7 @@ impl Serving {
         else {
             return Ok(());
         };
-        self.judge(desk, place, &numbers.with(&[], None))
+        self.judge(desk, place, numbers.with(&[], Whose::Channels))
     }
 
     pub(crate) fn submit_extended(
@@ -96,19 +108,13 @@ impl Serving {
         else {
             return Ok(());
         };
-        if !self.extensions.names_workers() {
-            return self.judge(desk, place, &numbers.with(share.extranonce, None));
-        }
-        let Some(line) = self.lines.get(place) else { return Ok(()) };
+        let Some(line) = self.lines.get(place).filter(|_| self.extensions.names_workers()) else {
+            return self.judge(desk, place, numbers.with(share.extranonce, Whose::Channels));
+        };
         match line.whose(desk, trailing) {
-            Ok(Whose::Known(worker)) => self.judge(desk, place, &numbers.with(share.extranonce, worker)),
-            Ok(Whose::Unknown(worker)) => {
-                self.ask_name(desk, place, worker, (numbers, share.extranonce));
-                Ok(())
-            }
+            Ok(whose) => self.judge(desk, place, numbers.with(share.extranonce, whose)),
             Err(tlv::TlvError::Short { .. } | tlv::TlvError::WorkerTooLong { .. }) => {
-                // F-42, E-21
-                self.reject(desk, place, numbers.sequence, Reason::Malformed)
+                self.refuse(desk, place, &numbers.with(share.extranonce, Whose::Channels))
             }
         }
     }
@@ -122,7 +128,8 @@ impl Serving {
         {
             return place;
         }
-        let was_closed = place.is_none() && (GROUP + 1..self.next_id).contains(&id);
+        let was_closed =
+            place.is_none() && (GROUP + 1..self.next_id).contains(&id) && !self.door.awaits(id);
         if was_closed {
             // In flight when the channel was closed: no answer (M-60).
             desk.note(Note::Strayed("closed_channel"));
@@ -134,67 +141,83 @@ impl Serving {
         None
     }
 
-    fn ask_name(
-        &mut self,
-        desk: &mut Desk,
-        place: usize,
-        worker: WorkerName,
-        (share, rolled): (Numbers, &[u8]),
-    ) {
-        let Some(line) = self.lines.get(place) else { return };
-        let (channel, account) = (line.id, line.account.clone());
-        let (name, rolled) = (worker.as_str().into(), rolled.into());
-        self.unnamed = Some(Box::new(Unnamed { channel, worker: name, share, rolled }));
-        desk.effect(Effect::Name { channel: ChannelId(channel), account, worker });
-    }
-
-    pub(crate) fn named(&mut self, desk: &mut Desk, id: u32, worker: Option<WorkerId>) -> Result<(), Close> {
-        let Some(unnamed) = self.unnamed.take_if(|unnamed| unnamed.channel == id) else { return Ok(()) };
-        let Some(place) = self.place(id) else { return Ok(()) };
-        let Unnamed { worker: name, share, rolled, .. } = *unnamed;
-        if let Some(line) = self.lines.get_mut(place) {
-            line.workers.insert(name, worker);
-        }
-        self.judge(desk, place, &share.with(&rolled, worker))
-    }
-
-    fn judge(&mut self, desk: &mut Desk, place: usize, handed: &Handed<'_>) -> Result<(), Close> {
+    fn judge(&mut self, desk: &mut Desk, place: usize, handed: Handed<'_>) -> Result<(), Close> {
         let Some(line) = self.lines.get_mut(place) else { return Ok(()) };
-        let Handed { sequence, submission, worker } = handed;
-        let worker = worker.unwrap_or(line.worker_id);
-        let verdict = line.channel.judge(submission, desk.now);
-        let is_block = matches!(verdict, Verdict::Block(..));
-        match verdict {
-            Verdict::Accepted(share) => self.accept(desk, place, *sequence, (share, worker, is_block)),
+        let Handed { sequence, submission, whose } = handed;
+        let job = submission.job;
+        match line.channel.judge(&submission, desk.now) {
+            Verdict::Accepted(share) => {
+                self.accept(desk, place, whose, Good { sequence, share, found: None });
+            }
             Verdict::Block(share, block) => {
-                line.hand_over(desk, block, submission.job, worker);
-                self.accept(desk, place, *sequence, (share, worker, is_block));
+                self.accept(desk, place, whose, Good { sequence, share, found: Some((block, job)) });
             }
             Verdict::RejectedBlock(reason, block) => {
-                line.hand_over(desk, block, submission.job, worker);
-                return self.reject(desk, place, *sequence, reason);
+                let finder = if let Whose::Known(worker) = whose { worker } else { line.worker_id };
+                line.hand_over(desk, (block, job), finder);
+                return self.reject(desk, place, sequence, reason);
             }
-            Verdict::Rejected(reason) => return self.reject(desk, place, *sequence, reason),
+            Verdict::Rejected(reason) => return self.reject(desk, place, sequence, reason),
         }
         Ok(())
     }
 
-    fn accept(
-        &mut self,
-        desk: &mut Desk,
-        place: usize,
-        sequence: u32,
-        (share, worker, is_block): (Share, WorkerId, bool),
-    ) {
+    /// A message that must not count (F-42, E-21). A block is a block whatever stands behind it.
+    fn refuse(&mut self, desk: &mut Desk, place: usize, handed: &Handed<'_>) -> Result<(), Close> {
+        let Some(line) = self.lines.get_mut(place) else { return Ok(()) };
+        let verdict = line.channel.judge(&handed.submission, desk.now);
+        if let Verdict::Block(_, block) | Verdict::RejectedBlock(_, block) = verdict {
+            line.hand_over(desk, (block, handed.submission.job), line.worker_id);
+        }
+        self.reject(desk, place, handed.sequence, Reason::Malformed)
+    }
+
+    fn accept(&mut self, desk: &mut Desk, place: usize, whose: Whose, good: Good) {
+        let Some(line) = self.lines.get(place) else { return };
+        match whose {
+            Whose::Channels => self.credit(desk, place, line.worker_id, good),
+            Whose::Known(worker) => self.credit(desk, place, worker, good),
+            Whose::Unknown(worker) if self.named < NAMES_LIMIT => {
+                self.named += 1;
+                let (channel, account, name) = (line.id, line.account.clone(), worker.as_str().into());
+                // The answer comes before anything else is read.
+                self.unnamed = Some(Box::new(Unnamed { channel, worker: name, good }));
+                desk.effect(Effect::Name { channel: ChannelId(channel), account, worker });
+            }
+            Whose::Unknown(_) => {
+                desk.note(Note::Strayed("unusable_worker"));
+                self.credit(desk, place, line.worker_id, good);
+            }
+        }
+    }
+
+    /// The ledger's number of a worker, or none.
+    pub(crate) fn named(&mut self, desk: &mut Desk, id: u32, worker: Option<WorkerId>) {
+        let Some(unnamed) = self.unnamed.take_if(|unnamed| unnamed.channel == id) else { return };
+        let Some(place) = self.place(id) else { return };
         let Some(line) = self.lines.get_mut(place) else { return };
+        let Unnamed { worker: name, good, .. } = *unnamed;
+        line.workers.insert(name, worker);
+        let worker = worker.unwrap_or(line.worker_id);
+        self.credit(desk, place, worker, good);
+    }
+
+    fn credit(&mut self, desk: &mut Desk, place: usize, worker: WorkerId, good: Good) {
+        let Some(line) = self.lines.get_mut(place) else { return };
+        let Good { sequence, share, found } = good;
+        let is_block = found.is_some();
+        if let Some(found) = found {
+            line.hand_over(desk, found, worker);
+        }
         desk.effect(Effect::Record { share, account: line.account_id, worker });
         let (channel, difficulty, at) = (line.id, share.difficulty, desk.now.moment);
         self.held.push_back(Held { channel, sequence, difficulty, at, is_block });
         self.accepted = self.accepted.saturating_add(1);
-        desk.allowance.give_back(desk.config.messages_per_minute);
+        desk.allowance.give_back(desk.rate);
         line.run.accepted();
         line.pacing.count_accepted(difficulty);
         line.review(desk);
+        self.forgive();
     }
 
     /// Every bad share has its own answer, at once (M-78).
@@ -225,13 +248,13 @@ impl Line {
     fn whose(&self, desk: &mut Desk, trailing: &[u8]) -> Result<Whose, tlv::TlvError> {
         let Some(worker) = tlv::worker(trailing)? else {
             desk.note(Note::Strayed("no_worker"));
-            return Ok(Whose::Known(None));
+            return Ok(Whose::Channels);
         };
         if worker.big_endian {
             desk.note(Note::Strayed("big_endian_tlv"));
         }
         if let Some(known) = self.workers.get(worker.name) {
-            return Ok(Whose::Known(*known));
+            return Ok(known.map_or(Whose::Channels, Whose::Known));
         }
         match WorkerName::new(worker.name) {
             Ok(name) if !worker.name.is_empty() && self.workers.len() < WORKERS_LIMIT => {
@@ -239,13 +262,13 @@ impl Line {
             }
             _ => {
                 desk.note(Note::Strayed("unusable_worker"));
-                Ok(Whose::Known(None))
+                Ok(Whose::Channels)
             }
         }
     }
 
     /// A block goes before everything else (M-85).
-    fn hand_over(&self, desk: &mut Desk, block: Box<FoundBlock>, job: JobId, worker: WorkerId) {
+    fn hand_over(&self, desk: &mut Desk, (block, job): (Box<FoundBlock>, JobId), worker: WorkerId) {
         if let Some(job) = self.channel.job(job).cloned() {
             desk.effect(Effect::Block { block, job, account: self.account_id, worker });
         }

@@ -8,6 +8,7 @@ use sluice_core::merkle::Node;
 use sluice_core::units::Difficulty;
 
 use crate::messages::{ExtendedJob, ExtendedJobTail, NewMiningJob, SetNewPrevHash, SetTarget, TailError};
+use crate::wire::types::wire_target;
 
 /// A job, and of its `NewExtendedMiningJob` all that does not differ between channels.
 #[derive(Debug)]
@@ -91,5 +92,5 @@ impl Broadcast {
 
 /// The target of a channel, as it is told (M-50).
 pub(crate) fn set_target(channel: u32, difficulty: Difficulty) -> SetTarget {
-    SetTarget { channel_id: channel, maximum_target: difficulty.to_target().to_le_bytes() }
+    SetTarget { channel_id: channel, maximum_target: wire_target(difficulty.to_target()) }
 }

@@ -206,7 +206,7 @@ impl Pool {
                 return assert_eq!(block.block.get(..4), Some(&[0, 0, 0, 0x20][..]));
             }
             Effect::Rejected(_) | Effect::Established => return,
-            Effect::Release(_) | Effect::Name { .. } | Effect::Unsupply(_) | Effect::Note(_) => {
+            Effect::Release { .. } | Effect::Name { .. } | Effect::Unsupply(_) | Effect::Note(_) => {
                 panic!("what only protocols with many channels need: {effect:?}")
             }
             Effect::Close(_) => {

@@ -320,7 +320,7 @@ impl Pool {
                 self.reserved.extend(reserved.as_ref().map(|reservation| reservation.prefix));
                 self.session.answer(self.now, Answer::Reserved(channel, reserved));
             }
-            Effect::Release(prefix) => self.returned.push(prefix),
+            Effect::Release { prefix, .. } => self.returned.push(prefix),
             Effect::Authorize { channel, .. } => self.ask(Question::Login(channel)),
             Effect::Open { channel, .. } => self.ask(Question::Open(channel)),
             Effect::Review { channel, .. } => self.ask(Question::Review(channel)),

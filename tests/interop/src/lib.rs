@@ -8,11 +8,12 @@
 //! - `tests/mining_device.rs`: SRI's CPU miner.
 //!
 //! ```text
-//! cargo test --manifest-path tests/interop/Cargo.toml
+//! CARGO_TARGET_DIR=target cargo test --manifest-path tests/interop/Cargo.toml
 //! ```
 //!
-//! `$SLUICE_BIN` names a built pool; otherwise one is built. A node is looked for in `$BITCOIND`, then on PATH; the two
-//! programs in `$SLUICE_TRANSLATOR` and `$SLUICE_MINING_DEVICE`, then on PATH. They come with
+//! from the root of the repository; so the pool is the one that lies in `target`, built if it does not (`$SLUICE_BIN`
+//! names another). A node is looked for in `$BITCOIND`, then on PATH; SRI's two programs in `$SLUICE_TRANSLATOR` and
+//! `$SLUICE_MINING_DEVICE`, then on PATH. They come with
 //!
 //! ```text
 //! cargo install translator_sv2 --version 0.6.0 --locked --debug --no-default-features

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -93,7 +94,11 @@ impl Running {
     /// # Errors
     /// Not within `limit`, or it ended without.
     pub async fn says_often(&self, parts: &[&str], times: usize, limit: Duration) -> Result<()> {
-        let enough = |_: &str| (self.said(parts).len() >= times).then_some(());
+        let seen = AtomicUsize::new(0);
+        let enough = |line: &str| {
+            let likes = parts.iter().all(|part| line.contains(part));
+            (likes && seen.fetch_add(1, Ordering::Relaxed) + 1 >= times).then_some(())
+        };
         self.output
             .find(limit, enough)
             .await

@@ -259,13 +259,29 @@ fn an_older_tip_counts_within_the_grace_and_is_forgotten_later() {
     let (mut channel, old) = (channel(LOW), job(1, 1, HARD));
     channel.send(&old, Moment(0));
     channel.hear(&job(2, 2, HARD), Moment(1000));
-    assert_eq!(credit(&channel.judge(&share(&old, LOW, 0), at(3000))), Some(LOW));
-    let stale = channel.judge(&share(&old, LOW, 1000), at(3001));
+    assert_eq!(credit(&channel.judge(&share(&old, LOW, 0), at(2999))), Some(LOW));
+    let stale = channel.judge(&share(&old, LOW, 1000), at(3000));
     assert_eq!(reason(&stale), Some(Reason::Stale), "whether or not newer work was sent");
     channel.send(&job(3, 2, HARD), Moment(11_000));
     assert_eq!(reason(&channel.judge(&share(&old, LOW, 2000), at(11_000))), Some(Reason::Stale));
     channel.send(&job(4, 2, HARD), Moment(11_001));
     assert_eq!(reason(&channel.judge(&share(&old, LOW, 2000), at(11_001))), Some(Reason::UnknownJob));
+}
+
+#[test]
+fn the_grace_is_for_the_tip_before_and_may_be_none() {
+    // V1-57, M-79
+    let (mut channel, old) = (channel(LOW), job(1, 1, HARD));
+    channel.send(&old, Moment(0));
+    channel.hear(&job(2, 2, HARD), Moment(1000));
+    channel.hear(&job(3, 3, HARD), Moment(1001));
+    assert_eq!(reason(&channel.judge(&share(&old, LOW, 0), at(1001))), Some(Reason::Stale), "two tips back");
+    let rules = Rules { stale_grace: Duration::ZERO };
+    let extranonce = Extranonce::rolled(ExtranoncePrefix([1, 2, 3, 4]), 8);
+    let mut strict = Channel::new(extranonce, difficulty(LOW), MASK, rules, None);
+    strict.send(&old, Moment(0));
+    strict.hear(&job(2, 2, HARD), Moment(1000));
+    assert_eq!(reason(&strict.judge(&share(&old, LOW, 0), at(1000))), Some(Reason::Stale), "at once");
 }
 
 #[test]
@@ -320,6 +336,22 @@ fn duplicates_are_known_across_a_resume() {
         Some(first.into_sent_jobs()),
     );
     assert_eq!(reason(&second.judge(&share, at(0))), Some(Reason::Duplicate));
+}
+
+#[test]
+fn a_job_takes_so_many_shares_and_forgets_none() {
+    // M-86, V1-71: nothing can be handed in twice by pushing it out of memory.
+    let (mut channel, job) = (channel(1e-30), job(1, 1, HARD));
+    channel.send(&job, Moment(0));
+    let limit = u32::try_from(SEEN_LIMIT).unwrap();
+    let verdicts = (0..limit).map(|nonce| channel.judge(&submission(&job, nonce), at(0)));
+    assert_eq!(verdicts.filter(|verdict| reason(verdict).is_none()).count(), SEEN_LIMIT);
+    assert_eq!(reason(&channel.judge(&submission(&job, limit), at(0))), Some(Reason::UnknownJob));
+    assert_eq!(reason(&channel.judge(&submission(&job, 0), at(0))), Some(Reason::Duplicate));
+    // Other jobs go on.
+    let next = self::job(2, 1, HARD);
+    channel.send(&next, Moment(1));
+    assert_eq!(reason(&channel.judge(&submission(&next, 0), at(1))), None);
 }
 
 #[test]

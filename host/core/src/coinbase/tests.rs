@@ -65,6 +65,30 @@ fn refuses_a_wrong_sum_and_a_long_script() {
     assert!(matches!(long, Err(CoinbaseError::ScriptTooLong { .. })));
 }
 
+/// The scriptSig that a coinbase has on the wire.
+fn script_length(coinbase: &Coinbase) -> usize {
+    let plain = [&coinbase.prefix[..], &vec![0; coinbase.extranonce_length], &coinbase.suffix].concat();
+    let transaction: Transaction = consensus::deserialize(&plain).unwrap();
+    transaction.input[0].script_sig.len()
+}
+
+#[test]
+fn the_longest_tag_and_extranonce_leave_room_in_the_script() {
+    // M-16: whatever the configuration allows fits, at any height; the consensus limit is 100 bytes.
+    let longest = PoolMark { tag: vec![b'x'; TAG_LIMIT], extranonce_length: EXTRANONCE_LIMIT };
+    for height in [1, 800_000, u32::try_from(i32::MAX).unwrap(), u32::MAX] {
+        let coinbase = Coinbase::new(height, u64::MAX, &longest, &[output(50)], (Amount::from_sat(50), None));
+        assert!(script_length(&coinbase.unwrap()) <= 100, "{height}");
+    }
+    // Up to the limit itself and no further: four bytes of height, nine of nonce, two lengths.
+    let with_tag = |tag: usize| {
+        let mark = PoolMark { tag: vec![b'x'; tag], extranonce_length: EXTRANONCE_LIMIT };
+        Coinbase::new(800_000, 7, &mark, &[output(50)], (Amount::from_sat(50), None))
+    };
+    assert_eq!(script_length(&with_tag(53).unwrap()), 100);
+    assert_eq!(with_tag(54), Err(CoinbaseError::ScriptTooLong { length: 101 }));
+}
+
 fn credit(account: &str, sats: u64) -> Credit {
     Credit { account: account.into(), amount: Amount::from_sat(sats), reason: String::new() }
 }

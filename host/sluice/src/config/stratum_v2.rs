@@ -36,12 +36,14 @@ pub struct StratumV2 {
     pub door: Door,
     /// From one connection, which may carry many miners.
     pub messages_per_minute: u32,
-    /// Rejected shares of a channel without an accepted one between them that end the connection; 0: any number.
+    /// Rejected shares of a channel without an accepted one between them that close it; 0: any number.
     pub rejected_in_a_row: u32,
     /// M-8
     pub channels_per_connection: usize,
     /// On all connections together (M-8); not below `channels_per_connection`.
     pub max_channels: usize,
+    /// On all connections from one address; not below `channels_per_connection`.
+    pub max_channels_per_address: usize,
     /// Connections that are not through their handshake; one more is refused (N-22).
     pub max_unfinished_handshakes: usize,
     /// Accepted shares of a channel that are acknowledged together, at most (M-84).

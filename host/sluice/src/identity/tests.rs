@@ -282,12 +282,17 @@ fn alarm_is_repeated_but_not_with_every_look() {
 fn url_is_that_of_the_specification() {
     // N-40, with its vector.
     let key = "9bXiEd8boQVhq7WddEcERUL5tyyJVFYdU8th3HfbNXK3Yw6GRXh";
-    let endpoint = Endpoint {
-        address: "127.0.0.1:3336".parse().unwrap(),
-        authority: key.parse().unwrap(),
-        plain_text: None,
-    };
-    assert_eq!(endpoint.to_string(), format!("stratum2+tcp://127.0.0.1:3336/{key}"));
+    // A pool that listens on every address does not know by which one miners reach it.
+    for (bound, host) in [
+        ("127.0.0.1:3336", "127.0.0.1:3336"),
+        ("[::1]:3336", "[::1]:3336"),
+        ("0.0.0.0:3336", "HOST:3336"),
+        ("[::]:7", "HOST:7"),
+    ] {
+        let address = bound.parse().unwrap();
+        let endpoint = Endpoint { address, authority: key.parse().unwrap(), plain_text: None };
+        assert_eq!(endpoint.to_string(), format!("stratum2+tcp://{host}/{key}"));
+    }
 }
 
 #[test]

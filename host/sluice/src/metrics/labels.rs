@@ -2,6 +2,7 @@
 
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 use sluice_core::ids::Protocol;
+use sluice_core::policy::auth::Refusal;
 
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $label:literal),+ $(,)? }) => {
@@ -44,6 +45,17 @@ labels! {
         WrongPassword = "wrong_password",
         Forbidden = "forbidden",
         TryLater = "try_later",
+    }
+}
+
+impl LoginOutcome {
+    pub const fn of(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownUser(_) => Self::UnknownUser,
+            Refusal::WrongPassword(_) => Self::WrongPassword,
+            Refusal::Forbidden(_) => Self::Forbidden,
+            Refusal::TryLater(_) => Self::TryLater,
+        }
     }
 }
 

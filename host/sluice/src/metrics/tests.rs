@@ -6,7 +6,7 @@ use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
 use sluice_core::session::{ChannelKind, Close};
 use sluice_core::share::Reason;
-use sluice_core::units::{Difficulty, Moment};
+use sluice_core::units::Moment;
 
 use super::history::{SAMPLES, STEP};
 use super::{BlockOutcome, LoginOutcome, Metrics, Refused, ReloadLabel};
@@ -28,6 +28,7 @@ fn busy() -> Metrics {
             metrics.channels_closed(protocol, kind, 1);
         }
         metrics.channel_refused(protocol, "unknown-user");
+        metrics.update_refused(protocol, "invalid-channel-id");
         metrics.acknowledged(protocol, 16);
         metrics.strayed(protocol, "channel_bit");
         metrics.shares_accepted(protocol, 3, 1.5);
@@ -65,6 +66,7 @@ fn what_happened_is_in_the_text() {
         "sluice_channels{protocol=\"stratum_v2\",kind=\"extended\"} 1",
         "sluice_channels_opened_total{protocol=\"stratum_v2\",kind=\"standard\"} 2",
         "sluice_channels_refused_total{protocol=\"stratum_v2\",code=\"unknown-user\"} 1",
+        "sluice_updates_refused_total{protocol=\"stratum_v2\",code=\"invalid-channel-id\"} 1",
         "sluice_acknowledgements_total{protocol=\"stratum_v2\"} 1",
         "sluice_shares_acknowledged_total{protocol=\"stratum_v2\"} 16",
         "sluice_strayed_total{protocol=\"stratum_v2\",what=\"channel_bit\"} 1",
@@ -158,7 +160,7 @@ fn hashrate_is_work_over_the_last_minute() {
     for tick in 0..100 {
         metrics.sample(Moment(tick * step));
         // One difficulty a second: 2^32 hashes a second.
-        (0..STEP.as_secs()).for_each(|_| metrics.share_accepted(V1, Difficulty::ONE));
+        (0..STEP.as_secs()).for_each(|_| metrics.shares_accepted(V1, 1, 1.0));
     }
     assert!((metrics.hashrate().0 - 4_294_967_296.0).abs() < 1.0, "{}", metrics.hashrate());
     // A minute of silence.

@@ -8,6 +8,7 @@ mod supplies;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,14 +21,15 @@ use sluice_core::units::Moment;
 use sluice_ledger::{AppendError, Ledger};
 use sluice_policy::Policies;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::blocks::BlockDesk;
 use crate::clock::Clock;
 use crate::jobs::{Board, Published};
 use crate::metrics::Metrics;
 
-use super::prefixes::Prefixes;
+use super::handshakes::Place;
+use super::prefixes::{Holder, Prefixes};
 use super::wire::{Moved, Pending};
 use effects::Batch;
 use questions::{Questions, Running};
@@ -71,15 +73,17 @@ pub type Pick<W> = fn(&Published) -> &Arc<W>;
 pub struct Newcomer {
     pub protocol: Protocol,
     pub id: ConnectionId,
+    /// Who it is: behind a proxy that tells, the miner.
+    pub address: IpAddr,
     /// Its place among those in a handshake, where the session makes that itself (N-22).
-    pub place: Option<OwnedSemaphorePermit>,
+    pub place: Option<Place>,
 }
 
 /// How far the peer is.
 enum Arrival {
     Coming {
         /// Given back as soon as the peer has come through.
-        _place: Option<OwnedSemaphorePermit>,
+        _place: Option<Place>,
     },
     Established,
 }
@@ -89,6 +93,7 @@ pub struct Connection<S: Session, T> {
     shared: Arc<Shared>,
     protocol: Protocol,
     id: ConnectionId,
+    address: IpAddr,
     session: S,
     stream: T,
     pick: Pick<S::Work>,
@@ -114,6 +119,8 @@ pub struct Connection<S: Session, T> {
 struct Alarm {
     sleep: Pin<Box<tokio::time::Sleep>>,
     at: Moment,
+    /// It was the last thing that happened.
+    rang: bool,
 }
 
 /// Rings so late that nothing waits for it.
@@ -122,7 +129,7 @@ const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 impl Alarm {
     fn new(clock: Clock) -> Self {
         let at = clock.moment().after(FAR);
-        Self { sleep: Box::pin(tokio::time::sleep_until(clock.instant(at))), at }
+        Self { sleep: Box::pin(tokio::time::sleep_until(clock.instant(at))), at, rang: false }
     }
 
     /// Rings at `deadline` or before.
@@ -130,6 +137,14 @@ impl Alarm {
         let Some(deadline) = deadline.filter(|deadline| *deadline < self.at) else { return };
         self.at = deadline;
         self.sleep.as_mut().reset(clock.instant(deadline));
+    }
+
+    /// Whether `deadline` has passed, asked in each round before anything is waited for: a peer that never stops talking
+    /// does not keep it from being noticed. Not twice in a row, so that a deadline that stays does not keep the peer from
+    /// being heard either.
+    fn is_due(&mut self, clock: Clock, deadline: Option<Moment>) -> bool {
+        self.rang = !self.rang && deadline.is_some_and(|deadline| deadline <= clock.moment());
+        self.rang
     }
 
     /// Waits until it rings, and takes it back to [`FAR`].
@@ -155,10 +170,11 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
     pub fn new(shared: Arc<Shared>, newcomer: Newcomer, session: S, stream: T, pick: Pick<S::Work>) -> Self {
         let mut committed = shared.ledger.committed();
         committed.mark_unchanged();
-        let Newcomer { protocol, id, place } = newcomer;
+        let Newcomer { protocol, id, address, place } = newcomer;
         Self {
             protocol,
             id,
+            address,
             session,
             stream,
             pick,
@@ -185,6 +201,10 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
 
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    fn holder(&self) -> Holder {
+        Holder { protocol: self.protocol, address: self.address }
     }
 
     pub fn now(&self) -> Moment {
@@ -341,6 +361,9 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         let deadline = [self.session.deadline(), stuck, held];
         let deadline = deadline.into_iter().flatten().min();
         let clock = self.shared.clock;
+        if self.alarm.is_due(clock, deadline) {
+            return Event::Timeout;
+        }
         self.alarm.set(clock, deadline);
         let waits_for_commit = !self.tickets.is_empty();
         let Self { pending, stream, session, asked, questions, supplies, committed, closing, alarm, .. } =
@@ -387,7 +410,11 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 }
                 self.session.timeout(now);
             }
-            Event::Closing(why) => self.session.shut_down(now, why),
+            Event::Closing(why) => {
+                // What is in the log by now is acknowledged with the last words.
+                self.redeem();
+                self.session.shut_down(now, why);
+            }
         }
         None
     }
@@ -396,9 +423,8 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
     async fn say_goodbye(&mut self) {
         const FAREWELL: Duration = Duration::from_secs(1);
         const FAREWELL_BYTES: u64 = 64 * 1024;
-        if !self.pending.has_output() {
-            self.session.transmit(self.shared.clock.now(), &mut self.pending.output);
-        }
+        // Behind what is not written yet: nothing will supersede it any more.
+        self.session.transmit(self.shared.clock.now(), &mut self.pending.output);
         let rest = std::mem::take(&mut self.pending.output);
         let written = self.pending.written;
         let stream = &mut self.stream;

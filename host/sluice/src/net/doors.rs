@@ -18,6 +18,7 @@ use super::connection::Shared;
 use super::gate::{Gate, GateConfig};
 use super::greeter::{Greeter, Protection, StratumV1, StratumV2};
 use super::listener::{Entrance, Listener};
+use super::prefixes::Quota;
 use super::tls::Certificate;
 
 /// Accepted shares of one connection that may wait for the ledger; then its input waits.
@@ -119,11 +120,17 @@ impl SecondDoor {
     }
 }
 
-/// Channels of all connections of a protocol together (M-8); an SV1 connection is one.
-pub fn channels_limit(config: &Config, protocol: Protocol) -> usize {
+/// Channels of a protocol (M-8); an SV1 connection is one, and the gate limits how many an address has.
+pub fn quota(config: &Config, protocol: Protocol) -> Quota {
+    let first = || Quota { channels: config.stratum_v1.door.max_connections, ..Quota::default() };
+    let second = |v2: &StratumV2Config| Quota {
+        channels: v2.max_channels,
+        channels_per_address: Some(v2.max_channels_per_address),
+        exempt: v2.door.never_ban.clone(),
+    };
     match protocol {
-        Protocol::StratumV1 => config.stratum_v1.door.max_connections,
-        Protocol::StratumV2 => config.stratum_v2.as_ref().map_or(0, |v2| v2.max_channels),
+        Protocol::StratumV1 => first(),
+        Protocol::StratumV2 => config.stratum_v2.as_ref().map(second).unwrap_or_default(),
     }
 }
 

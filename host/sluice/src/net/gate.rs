@@ -137,6 +137,11 @@ impl Pass {
         self.address
     }
 
+    /// Whether nothing is limited by this address.
+    pub fn is_exempt(&self) -> bool {
+        self.gate.is_exempt(self.address)
+    }
+
     /// See [`Gate::offence`].
     pub fn offence(&self, now: Moment) -> bool {
         self.gate.offence(self.address, now)

@@ -14,7 +14,6 @@ use sluice_core::session::{Close, Session};
 use socket2::TcpKeepalive;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ProxyProtocol;
 use crate::metrics::Refused;
@@ -22,6 +21,7 @@ use crate::metrics::Refused;
 use super::connection::{Connection, Newcomer, Shared};
 use super::gate::{Gate, Pass};
 use super::greeter::Greeter;
+use super::handshakes::{Handshakes, Place};
 use super::tls::Certificate;
 
 /// For a PROXY header and for a TLS handshake.
@@ -49,7 +49,7 @@ pub struct Listener<G> {
     proxy: ProxyProtocol,
     certificate: Option<Arc<Certificate>>,
     /// Places for connections that are not through their PROXY header or handshake.
-    preambles: Arc<Semaphore>,
+    handshakes: Arc<Handshakes>,
 }
 
 /// What all listeners of a protocol share.
@@ -74,9 +74,8 @@ impl<G: Greeter> Listener<G> {
                 "failed to listen on {address}; is another program there? choose another address or port 0"
             )
         })?;
-        let limit = greeter.handshakes_limit().unwrap_or(PREAMBLES_LIMIT).min(Semaphore::MAX_PERMITS);
-        let preambles = Arc::new(Semaphore::new(limit));
-        Ok(Self { socket, greeter, proxy, certificate, preambles })
+        let handshakes = Handshakes::new(greeter.handshakes_limit().unwrap_or(PREAMBLES_LIMIT));
+        Ok(Self { socket, greeter, proxy, certificate, handshakes })
     }
 
     /// # Errors
@@ -166,7 +165,7 @@ impl<G: Greeter> Listener<G> {
     ) -> Result<(), Refused> {
         check_open(entrance)?;
         let mut stream = TcpStream::from_std(stream).map_err(|_| Refused::Full)?;
-        let place = self.place()?;
+        let place = self.handshakes.enter()?;
         let address = match self.proxy {
             ProxyProtocol::Off => peer.ip(),
             wanted => {
@@ -175,6 +174,7 @@ impl<G: Greeter> Listener<G> {
             }
         };
         let pass = entrance.gate.enter(address, entrance.shared.clock.moment())?;
+        let place = self.counted(place, &pass)?;
         match &self.certificate {
             None => self.begin(entrance, stream, pass, Some(place)),
             Some(certificate) => {
@@ -185,9 +185,10 @@ impl<G: Greeter> Listener<G> {
         }
     }
 
-    /// A place among those that are not through their preamble.
-    fn place(&self) -> Result<OwnedSemaphorePermit, Refused> {
-        Arc::clone(&self.preambles).try_acquire_owned().map_err(|_| Refused::Full)
+    /// Now that it is known whose place it is: where a handshake costs something, one address has only so many (N-22).
+    fn counted(&self, place: Place, pass: &Pass) -> Result<Place, Refused> {
+        let is_limited = self.greeter.handshakes_limit().is_some() && !pass.is_exempt();
+        if is_limited { place.of(pass.address()) } else { Ok(place) }
     }
 
     fn try_begin(
@@ -198,7 +199,10 @@ impl<G: Greeter> Listener<G> {
     ) -> Result<(), Refused> {
         check_open(entrance)?;
         let pass = entrance.gate.enter(address, entrance.shared.clock.moment())?;
-        let place = self.greeter.handshakes_limit().map(|_| self.place()).transpose()?;
+        let place = match self.greeter.handshakes_limit() {
+            Some(_) => Some(self.counted(self.handshakes.enter()?, &pass)?),
+            None => None,
+        };
         let stream = TcpStream::from_std(stream).map_err(|_| Refused::Full)?;
         self.begin(entrance, stream, pass, place)
     }
@@ -210,7 +214,7 @@ impl<G: Greeter> Listener<G> {
         entrance: &Entrance,
         stream: T,
         pass: Pass,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Result<(), Refused> {
         let address = pass.address();
         let shared = Arc::clone(&entrance.shared);
@@ -219,7 +223,7 @@ impl<G: Greeter> Listener<G> {
         let protocol = self.greeter.protocol();
         let place = place.filter(|_| self.greeter.handshakes_limit().is_some());
         tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, "connected");
-        let newcomer = Newcomer { protocol, id, place };
+        let newcomer = Newcomer { protocol, id, address, place };
         let connection = Box::new(Connection::new(shared, newcomer, session, stream, self.greeter.pick()));
         tokio::spawn(see_through(connection, pass));
         Ok(())

@@ -67,7 +67,7 @@ fn old_tips_count_within_the_grace_only() {
     pool.board.tip = 2;
     pool.offer();
     pool.lines();
-    pool.pass(std::time::Duration::from_secs(2));
+    pool.pass(std::time::Duration::from_millis(1999));
     assert_eq!(pool.say(&first)[0]["result"], true);
     pool.pass(std::time::Duration::from_millis(1));
     assert_eq!(code(&pool.say(&second)[0]), 21);

@@ -123,6 +123,23 @@ fn silence_ends_a_busy_miner_soon_and_a_slow_one_late() {
 }
 
 #[test]
+fn a_miner_with_a_share_every_twenty_minutes_is_kept() {
+    // V1-77: twice the mean time between its shares, from the first one on.
+    let (mut pool, mut miner) = Pool::ready();
+    let job = miner.job().clone();
+    for count in 1..=4 {
+        pool.pass(Duration::from_secs(1200));
+        assert_eq!(pool.closed, None, "before share {count}");
+        let line = submit(1, &miner.mine(&job, EASY, 0));
+        assert_eq!(pool.say(&line)[0]["result"], true);
+    }
+    pool.pass(Duration::from_secs(2390));
+    assert_eq!(pool.closed, None);
+    pool.pass(Duration::from_secs(10));
+    assert_eq!(pool.closed, Some(Close::Idle));
+}
+
+#[test]
 fn a_byte_a_second_does_not_keep_a_connection() {
     // 1M item 11
     let mut pool = Pool::new();

@@ -251,7 +251,7 @@ impl Pool {
             }
             Effect::Rejected(reason) => self.rejected.push(reason),
             Effect::Established => self.established += 1,
-            Effect::Release(_) | Effect::Name { .. } | Effect::Unsupply(_) | Effect::Note(_) => {
+            Effect::Release { .. } | Effect::Name { .. } | Effect::Unsupply(_) | Effect::Note(_) => {
                 panic!("what only protocols with many channels need: {effect:?}")
             }
             Effect::Close(why) => self.closed = Some(why),

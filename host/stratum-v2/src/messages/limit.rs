@@ -10,9 +10,9 @@ const TRAILING: u32 = 256;
 /// The most extensions that a client may ask for at once (E-7); two are in the registry.
 const EXTENSIONS: u32 = 256;
 
-/// The most that is taken of a message which this server does not know, to be passed over (F-9, F-10): the longest
-/// that any pool of the mining protocol gets, SetCustomMiningJob.
-pub const UNKNOWN_LIMIT: u32 = 74_274;
+/// The most that is taken of a message which this server does not know, to be passed over (F-9, F-10): more than any
+/// that it does know (F-13).
+pub const UNKNOWN_LIMIT: u32 = 4096;
 
 /// The longest payload, in bytes, that a mining server takes of each message of a client: the sizes of table W and,
 /// except before the setup, room for what may follow the known fields. `None`: not a message that a client of a

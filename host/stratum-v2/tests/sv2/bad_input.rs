@@ -9,7 +9,7 @@ use sluice_stratum_v2::messages::{
 };
 use sluice_stratum_v2::wire::Integers;
 
-use crate::miner::{Said, kinds};
+use crate::miner::{Proof, Said, kinds};
 use crate::support::*;
 
 /// As cgminer says it: 71 bytes.
@@ -186,14 +186,20 @@ fn oversized_frames_end_before_their_payload() {
 }
 
 #[test]
-fn a_payload_of_several_records_is_passed_over() {
-    // N-31, F-10: the longest that is taken of a message nobody knows.
+fn a_message_nobody_knows_has_four_kibibytes() {
+    // F-10, F-13: more than any that is known, and no room for those who want to fill memory.
     for wire in Wire::BOTH {
-        let mut pool = Pool::ready(wire);
-        for length in [0, 1, 65_519, 65_520, UNKNOWN_LIMIT as usize] {
-            assert!(pool.say_frames(&frame(0, 0x66, &vec![7; length])).is_empty());
+        for extension in [0, 1, 0x8000, 0x0abc, 0x8abc] {
+            let mut pool = Pool::ready(wire);
+            for length in [4, 5, 1291, 4095, 4096] {
+                assert!(pool.say_frames(&frame(extension, 0x66, &vec![7; length])).is_empty());
+                assert_eq!(pool.closed, None, "{length}");
+            }
+            pool.open_standard("alice");
+            assert!(pool.say_frames(&frame(extension, 0x66, &[7; 4097])).is_empty());
+            assert_eq!(pool.closed, Some(Close::Oversized));
+            pool.end();
         }
-        pool.open_standard("alice");
     }
 }
 
@@ -222,8 +228,29 @@ fn unknown_messages_are_passed_over_up_to_a_limit() {
             assert!(pool.say_frames(&frame(0, 0x66, b"?")).is_empty());
         }
         assert_eq!((pool.notes.len(), pool.closed), (32, None));
-        assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"], "one good share between them");
+        let bad = Proof { job: 0xffff, ..pool.miner.mine(FIRST) };
+        assert_eq!(kinds(&pool.submit(&bad)), ["refused"], "that is no work");
         assert!(pool.say_frames(&frame(1, 0x03, b"")).is_empty());
+        assert_eq!(pool.closed, Some(Close::UnknownMessages));
+        pool.end();
+    }
+}
+
+#[test]
+fn a_peer_that_works_may_stray_now_and_then() {
+    // F-10: every accepted share begins the count anew.
+    for wire in Wire::BOTH {
+        let mut pool = Pool::standard(wire);
+        for _ in 0..5 {
+            for _ in 0..32 {
+                assert!(pool.say_frames(&frame(0, 0x66, b"?")).is_empty());
+            }
+            pool.mine(FIRST);
+        }
+        assert_eq!((pool.recorded.len(), pool.closed), (5, None));
+        for _ in 0..33 {
+            pool.say_frames(&frame(0, 0x66, b"?"));
+        }
         assert_eq!(pool.closed, Some(Close::UnknownMessages));
         pool.end();
     }

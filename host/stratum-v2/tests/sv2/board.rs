@@ -18,6 +18,10 @@ pub(crate) struct Board {
     pub(crate) bits: u32,
     pub(crate) tip: u64,
     pub(crate) transactions: usize,
+    /// The block that work is on, where several tips are.
+    pub(crate) block: Option<u64>,
+    /// What the coinbase pays, where it is not all for one address.
+    pub(crate) payments: Option<Vec<Payment>>,
     /// Whether each account has a coinbase of its own.
     pub(crate) solo: bool,
     next: u32,
@@ -26,7 +30,16 @@ pub(crate) struct Board {
 
 impl Board {
     pub(crate) fn new(bits: u32) -> Self {
-        Self { bits, tip: 1, transactions: 2, solo: false, next: 0x1a, latest: Vec::new() }
+        Self {
+            bits,
+            tip: 1,
+            transactions: 2,
+            block: None,
+            payments: None,
+            solo: false,
+            next: 0x1a,
+            latest: Vec::new(),
+        }
     }
 
     fn owner(&self, account: Option<&AccountName>) -> Option<AccountName> {
@@ -40,7 +53,8 @@ impl Board {
         let address =
             parse_address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Network::Regtest).unwrap();
         let value = Amount::from_sat(5_000_000_000);
-        let payments = [Payment { account: String::new(), address, amount: value }];
+        let payment = Payment { account: String::new(), address, amount: value };
+        let payments = self.payments.clone().unwrap_or_else(|| vec![payment]);
         let work =
             Work::new(Arc::new(self.template(value)), (TipNumber(self.tip), now.moment), VersionMask::BIP320);
         let mark = PoolMark { tag: b"/Sluice/".to_vec(), extranonce_length: 12 };
@@ -86,9 +100,10 @@ impl Board {
 
     /// The hash of the tip's block: no two bytes of it alike, so that order shows.
     pub(crate) fn previous(&self) -> BlockHash {
+        let block = u8::try_from(self.block.unwrap_or(self.tip) % 256).unwrap();
         let mut previous = [0u8; 32];
         for (index, byte) in previous.iter_mut().enumerate() {
-            *byte = u8::try_from(index).unwrap() ^ u8::try_from(self.tip % 256).unwrap();
+            *byte = u8::try_from(index).unwrap() ^ block;
         }
         BlockHash::from_byte_array(previous)
     }

@@ -1,7 +1,11 @@
 //! Closing channels (M-60 to M-63), and whose work is wanted.
 
-use sluice_core::ids::AccountName;
-use sluice_core::session::{ChannelKind, Note, Session};
+use std::time::Duration;
+
+use sluice_core::extranonce::{ExtranoncePrefix, Parked, Reservation, ResumeToken};
+use sluice_core::ids::{AccountName, ChannelId};
+use sluice_core::session::{Answer, ChannelKind, Close, Note, Session};
+use sluice_stratum_v2::messages::{ClientMessage, CloseChannel};
 
 use crate::miner::{Rolled, code, kinds};
 use crate::support::*;
@@ -64,7 +68,9 @@ fn closing_the_group_closes_its_members() {
         pool.mood.answers_logins = false;
         pool.say(&open_standard(8, "dave"));
         assert!(pool.close(GROUP).is_empty());
-        assert_eq!(pool.released, pool.reserved);
+        // From the last to the first: what was opened first is used again first.
+        let backwards: Vec<_> = pool.reserved.iter().rev().copied().collect();
+        assert_eq!(pool.released, backwards);
         let mut unsupplied = pool.unsupplied.clone();
         unsupplied.sort();
         assert_eq!(unsupplied, accounts(&["alice", "bob"]));
@@ -89,7 +95,7 @@ fn an_account_is_supplied_while_it_has_a_channel() {
     pool.say(&open_standard(1, "alice.3"));
     pool.close(second);
     assert_eq!(pool.unsupplied, accounts(&["bob"]));
-    pool.pass(std::time::Duration::from_secs(10));
+    pool.pass(Duration::from_secs(10));
     assert_eq!(pool.unsupplied, accounts(&["bob", "alice"]));
     pool.end();
 }
@@ -108,4 +114,52 @@ fn shares_after_a_close_do_not_use_up_the_patience() {
     assert_eq!(code(&pool.say(&update(FIRST, 1.0, ANY))), "invalid-channel-id");
     assert!(pool.session.wants_input());
     pool.end();
+}
+
+#[test]
+fn a_channel_is_closed_whatever_the_reason() {
+    // F-60, F-61: a code is not looked at, known or not.
+    for reason_code in [&b""[..], b"done", b"too-many-invalid-shares", b"no-such-code", &[0xff; 255]] {
+        let mut pool = Pool::standard(Wire::Noise);
+        let other = pool.open_extended("bob");
+        pool.miner.close(FIRST);
+        let close = ClientMessage::CloseChannel(CloseChannel { channel_id: FIRST, reason_code });
+        assert!(pool.say(&close).is_empty());
+        assert_eq!((pool.released.len(), pool.closed), (1, None));
+        assert_eq!(pool.notes.last(), Some(&Note::ChannelClosed(ChannelKind::Standard)));
+        assert_eq!(kinds(&pool.mine(other)), ["accepted"]);
+        pool.end();
+    }
+}
+
+#[test]
+fn a_prefix_comes_back_with_whether_it_was_sent_work() {
+    // M-63: one that nobody was sent work under can be used again at once.
+    let mut pool = Pool::standard(Wire::Noise);
+    pool.close(FIRST);
+    assert_eq!(pool.released_used, [true]);
+    pool.mood.has_work = false;
+    pool.say(&open_standard(1, "alice"));
+    pool.pass(Duration::from_secs(10));
+    assert_eq!(pool.released_used, [true, false], "it got no work in time");
+    pool.end();
+}
+
+#[test]
+fn an_ended_connection_says_which_prefixes_were_sent_work() {
+    // M-63
+    let mut pool = Pool::standard(Wire::Noise);
+    pool.mood.has_work = false;
+    pool.say(&open_extended(1, "bob"));
+    pool.mood.answers_openings = false;
+    pool.say(&open_extended(2, "carol"));
+    pool.session.shut_down(pool.now, Close::Shutdown);
+    pool.run();
+    let late = ExtranoncePrefix([9, 9, 9, 9]);
+    let reservation = Reservation { prefix: late, token: ResumeToken([0; 16]), resumed: None };
+    pool.session.answer(pool.now, Answer::Reserved(ChannelId(77), Some(reservation)));
+    let parked: Vec<_> =
+        pool.session.park().iter().map(|&Parked { prefix, used, .. }| (prefix, used)).collect();
+    let [sent, waiting, opening] = pool.reserved[..] else { panic!("{:?}", pool.reserved) };
+    assert_eq!(parked, [(sent, true), (waiting, false), (opening, false), (late, false)]);
 }

@@ -1,12 +1,14 @@
 //! Agreeing on extensions (E-1 to E-7), and workers named by their shares (E-20 to E-24).
 
+use bitcoin::{CompactTarget, Target};
 use sluice_core::ids::WorkerId;
 use sluice_core::session::Note;
+use sluice_core::share::Reason;
 use sluice_stratum_v2::messages::{ClientMessage, RequestExtensions};
 use sluice_stratum_v2::wire::Integers;
 use sluice_stratum_v2::wire::tlv;
 
-use crate::miner::{Said, code, kinds};
+use crate::miner::{Proof, Rolled, Said, code, kinds};
 use crate::support::*;
 
 fn request(pool: &mut Pool, request_id: u16, extensions: &[u16]) -> Vec<Said> {
@@ -58,7 +60,7 @@ fn the_extensions_that_are_supported_are_agreed_on() {
 
 #[test]
 fn none_that_is_supported_is_an_error() {
-    // E-3, E-4, E-6: nothing is required; the connection goes on.
+    // E-3, E-4, E-5, E-6: answered, so that no client waits; nothing is required; the connection goes on.
     for wire in Wire::BOTH {
         let mut pool = Pool::ready(wire);
         let said = request(&mut pool, 7, &[3, 0x4000]);
@@ -219,4 +221,70 @@ fn a_worker_of_a_standard_channel_is_not_looked_for() {
     pool.open_standard("alice.own");
     submit_as(&mut pool, b"rig");
     assert_eq!((pool.named.len(), last_worker(&pool)), (0, OWN));
+}
+
+#[test]
+fn only_shares_that_count_make_a_worker_known() {
+    // E-22: the ledger's numbers are not for the asking.
+    let mut pool = naming(Wire::Noise);
+    let mut trailing = Vec::new();
+    tlv::write_worker(b"nobody", &mut trailing);
+    let good = pool.miner.mine(FIRST);
+    pool.submit(&good);
+    for bad in [Proof { job: 0xffff, ..good.clone() }, Proof { version: 1, ..good.clone() }, good] {
+        pool.say_frames(&bad.frame_with(&trailing));
+    }
+    assert_eq!(pool.rejected, [Reason::UnknownJob, Reason::BadVersion, Reason::Duplicate]);
+    assert!(pool.named.is_empty());
+    submit_as(&mut pool, b"nobody");
+    assert_eq!((pool.named.len(), last_worker(&pool)), (1, 101));
+    pool.end();
+}
+
+#[test]
+fn a_connection_names_so_many_workers() {
+    // E-22: over all its life, whatever channels it opens and closes.
+    let mut pool = Pool::ready(Wire::Plain);
+    request(&mut pool, 1, &[2]);
+    for channel in 0..17 {
+        let id = pool.open_extended("alice.own");
+        for index in 0..256 {
+            let mut trailing = Vec::new();
+            tlv::write_worker(format!("{channel}.{index}").as_bytes(), &mut trailing);
+            let frame = pool.miner.mine(id).frame_with(&trailing);
+            pool.say_frames(&frame);
+            if channel == 16 {
+                break;
+            }
+        }
+        pool.close(id);
+    }
+    assert_eq!((pool.named.len(), pool.recorded.len()), (4096, 4097));
+    assert_eq!(last_worker(&pool), OWN, "its share counts all the same");
+    pool.end();
+}
+
+#[test]
+fn a_block_is_a_block_whatever_stands_behind_it() {
+    // F-42, E-21, M-85
+    for wire in Wire::BOTH {
+        for trailing in [&[2, 0, 1][..], &[2, 0, 1, 5, 0, b'x']] {
+            let mut pool = Pool::ready_with(wire, config(), REGTEST, 0);
+            request(&mut pool, 1, &[2]);
+            pool.open_extended("alice.own");
+            let network = Target::from_compact(CompactTarget::from_consensus(REGTEST));
+            let job = pool.miner.channel(FIRST).job().clone();
+            let proof = pool.miner.search(FIRST, &job, Rolled::default(), |hash| network.is_met_by(hash));
+            let frame = proof.frame_with(trailing);
+            assert_eq!(code(&pool.say_frames(&frame)), "invalid-share");
+            assert_eq!((pool.blocks.len(), pool.blocks[0].0.hash), (1, proof.hash));
+            assert_eq!((pool.recorded.len(), &pool.rejected[..]), (0, &[Reason::Malformed][..]));
+            // Handed over once, and it does not count later either.
+            assert_eq!(code(&pool.say_frames(&frame)), "invalid-share");
+            assert_eq!(code(&pool.submit(&proof)), "duplicate-share");
+            assert_eq!((pool.blocks.len(), pool.recorded.len()), (1, 0));
+            assert!(pool.named.is_empty());
+            pool.end();
+        }
+    }
 }

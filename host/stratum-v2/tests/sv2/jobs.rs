@@ -3,7 +3,7 @@
 
 use sluice_core::session::{Recipient, Session};
 
-use crate::miner::{ExtendedJob, Said, addressed, kinds};
+use crate::miner::{ExtendedJob, Said, addressed, code, kinds};
 use crate::support::*;
 
 #[test]
@@ -239,6 +239,145 @@ fn the_two_forms_of_a_job_come_to_the_same_root() {
     assert_eq!(job.version, extended.version);
 }
 
+#[test]
+fn every_job_lets_its_version_be_rolled() {
+    // M-37: whether the client asked for it or not; proxies leave a pool at the first job that does not.
+    for flags in [0, 0b100] {
+        let mut pool = Pool::with(Wire::Plain, config(), HARD);
+        let mut out =
+            pool.exchange(&frames(&[setup(flags), open_extended(1, "alice"), open_extended(2, "bob")]));
+        for _ in 0..2 {
+            pool.offer();
+            out.extend(pool.exchange(&[]));
+            pool.board.tip += 1;
+        }
+        let jobs: Vec<_> = payloads(&out).into_iter().filter(|(kind, _)| *kind == 0x1f).collect();
+        assert_eq!(jobs.len(), 4, "two first ones, one on the same tip, one on the next");
+        for (_, job) in jobs {
+            // Behind two ids, the time (five bytes, or one for none) and the version.
+            let head = if job[8] == 1 { 13 } else { 9 };
+            assert_eq!(job[head + 4], 1);
+        }
+    }
+}
+
+#[test]
+fn no_future_job_waits_for_its_block() {
+    // M-43: each is made on the new block and activated at once, so that none can conflict with it.
+    for wire in Wire::BOTH {
+        for mut pool in [Pool::standard(wire), Pool::extended(wire)] {
+            for _ in 0..3 {
+                let said = pool.new_tip();
+                let [job, Said::PrevHash(tip)] = &said[..] else { panic!("{said:?}") };
+                let id = match job {
+                    Said::Job(job) => job.job_id,
+                    Said::Extended(job) => job.job_id,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(tip.job_id, id);
+                // What is better follows on the same block, active.
+                assert_eq!(pool.publish().len(), 1);
+                assert!(pool.miner.channel(FIRST).jobs.iter().all(|job| job.active.is_some()));
+            }
+            pool.end();
+        }
+    }
+}
+
+#[test]
+fn other_bits_on_the_same_block_are_another_tip() {
+    // M-40, M-41: on testnet4 the difficulty of a block depends on its time.
+    const EASIER: u32 = 0x1e00_ffff;
+    for wire in Wire::BOTH {
+        for mut pool in [Pool::standard(wire), Pool::extended(wire)] {
+            let previous = *bitcoin::hashes::Hash::as_byte_array(&pool.board.previous());
+            let [before, late] = [(); 2].map(|()| pool.miner.mine(FIRST));
+            pool.board.block = Some(pool.board.tip);
+            pool.board.bits = EASIER;
+            let said = pool.new_tip();
+            let [_, Said::PrevHash(tip)] = &said[..] else { panic!("{said:?}") };
+            assert_eq!((tip.nbits, tip.prev_hash, tip.channel_id), (EASIER, previous, FIRST));
+            assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"], "its header has the new bits");
+            pool.submit(&before);
+            pool.now = at(3_000);
+            assert_eq!(code(&pool.submit(&late)[..1]), "stale-share", "as after a block");
+            assert_eq!(pool.recorded.len(), 2);
+            pool.end();
+        }
+    }
+    // The group is told once.
+    let mut pool = Pool::ready(Wire::Noise);
+    let ids = [pool.open_standard("alice"), pool.open_extended("bob")];
+    (pool.board.block, pool.board.bits) = (Some(1), EASIER);
+    let said = pool.new_tip();
+    assert_eq!((kinds(&said), addressed(&said)), (vec!["future extended job", "prev hash"], vec![GROUP; 2]));
+    for id in ids {
+        assert_eq!(kinds(&pool.mine(id)), ["accepted"]);
+    }
+    pool.end();
+}
+
+#[test]
+fn frames_are_sealed_when_they_are_written() {
+    // N-34: the records count up in the order of the wire, whatever overtakes what, and nothing is sealed in vain.
+    let mut pool = Pool::standard(Wire::Noise);
+    let mut out = Vec::new();
+    for round in 0..3 {
+        let bytes = pool.link.seal(&frames(&[update(77 + round, 1.0, ANY)]));
+        pool.feed(&bytes);
+        pool.board.tip += 1;
+        pool.offer();
+        pool.board.tip += 1;
+        pool.offer();
+        out.extend(pool.exchange(&[]));
+    }
+    let said = pool.link.open(&out);
+    assert_eq!(kinds(&said), ["future job", "prev hash", "not updated"].repeat(3));
+}
+
+#[test]
+fn a_job_is_as_long_as_its_coinbase_allows() {
+    // F-14: bytes of coinbase, 32 for each level of the path, and 30.
+    use bitcoin::Network;
+    use sluice_core::coinbase::{PoolMark, overhead, parse_address, payments};
+    use sluice_core::policy::split::Credit;
+    let address = parse_address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Network::Regtest).unwrap();
+    let mark = PoolMark { tag: b"/Sluice/".to_vec(), extranonce_length: 12 };
+    let credit = |index| Credit {
+        account: format!("miner{index}"),
+        amount: bitcoin::Amount::from_sat(100_000_000),
+        reason: String::new(),
+    };
+    let credits: Vec<_> = (0..50).map(credit).collect();
+    for (room, transactions) in [(400, 0), (750, 1), (1600, 2), (1600, 9)] {
+        let mut pool = Pool::with(Wire::Plain, config(), HARD);
+        let paid = payments(&credits, &|_| Some(address.clone()), &address, (room, overhead(&mark)));
+        assert!(paid.len() > 1 && paid.len() < 50, "the room decides");
+        (pool.board.payments, pool.board.transactions) = (Some(paid), transactions);
+        let mut out = pool.exchange(&frames(&[setup(0), open_extended(1, "alice")]));
+        pool.offer();
+        out.extend(pool.exchange(&[]));
+        let levels = usize::try_from((transactions + 1).next_power_of_two().trailing_zeros()).unwrap();
+        let jobs: Vec<_> = payloads(&out).into_iter().filter(|(kind, _)| *kind == 0x1f).collect();
+        assert_eq!(jobs.len(), 2);
+        for (_, job) in jobs {
+            let most = room + 32 * levels + 30;
+            assert!(job.len() <= most && job.len() + 150 > most, "{} of {most}", job.len());
+        }
+    }
+}
+
+/// The frames that were sent in the clear: their types and payloads.
+fn payloads(mut out: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut payloads = Vec::new();
+    while let Some((header, rest)) = out.split_first_chunk::<6>() {
+        let length = u32::from_le_bytes([header[3], header[4], header[5], 0]) as usize;
+        payloads.push((header[2], &rest[..length]));
+        out = &rest[length..];
+    }
+    payloads
+}
+
 fn root_of(job: &ExtendedJob, extranonce: &[u8]) -> [u8; 32] {
     use bitcoin::hashes::{Hash, sha256d};
     let coinbase = [&job.prefix[..], extranonce, &job.suffix].concat();
@@ -254,14 +393,8 @@ fn the_messages_have_the_sizes_of_the_table() {
     let mut pool = Pool::ready(Wire::Plain);
     pool.board.tip += 1;
     let out = pool.exchange(&frames(&[open_standard(1, "alice")]));
-    let lengths = |mut out: &[u8]| {
-        let mut lengths = Vec::new();
-        while let Some((header, rest)) = out.split_first_chunk::<6>() {
-            let length = u32::from_le_bytes([header[3], header[4], header[5], 0]) as usize;
-            lengths.push((header[2], length));
-            out = &rest[length..];
-        }
-        lengths
+    let lengths = |out: &[u8]| -> Vec<_> {
+        payloads(out).into_iter().map(|(kind, payload)| (kind, payload.len())).collect()
     };
     assert_eq!(lengths(&out), [(0x11, 45 + 12), (0x15, 45), (0x20, 48)]);
     pool.offer();

@@ -40,6 +40,26 @@ fn shares_for_channels_that_never_were_end_the_connection() {
 }
 
 #[test]
+fn every_accepted_share_forgives_shares_for_channels_that_never_were() {
+    // M-87
+    let mut pool = Pool::standard(Wire::Noise);
+    let proof = pool.miner.mine(FIRST);
+    let stray = Proof { channel: 1000, ..proof };
+    for _ in 0..5 {
+        for _ in 0..32 {
+            assert_eq!(code(&pool.submit(&stray)), "invalid-channel-id");
+        }
+        pool.mine(FIRST);
+    }
+    assert_eq!((pool.recorded.len(), pool.closed), (5, None));
+    for _ in 0..33 {
+        pool.submit(&stray);
+    }
+    assert_eq!(pool.closed, Some(Close::UnknownChannels));
+    pool.end();
+}
+
+#[test]
 fn a_long_run_of_bad_shares_closes_the_channel_and_with_the_last_one_the_connection() {
     // V1-73, M-62, M-63
     let mut limited = config();
@@ -112,6 +132,53 @@ fn too_many_messages_end_the_connection() {
         assert!(pool.say(&ask).is_empty());
         assert_eq!(pool.closed, Some(Close::Flood));
     }
+}
+
+#[test]
+fn every_channel_brings_messages_of_its_own() {
+    // V1-83, M-53: a proxy says the hash rate of each channel every second.
+    let mut limited = config();
+    limited.messages_per_minute = 60;
+    let mut pool = Pool::ready_with(Wire::Noise, limited, HARD, 0);
+    for user in ["alice", "bob", "carol"] {
+        pool.open_standard(user);
+    }
+    pool.pass(Duration::from_secs(60));
+    for _ in 0..240 {
+        assert!(pool.say(&update(FIRST, 1000.0, ANY)).is_empty());
+    }
+    assert_eq!(pool.closed, None, "60, and 60 for each of three");
+    // They earn them evenly: four in a second.
+    pool.pass(Duration::from_secs(1));
+    for _ in 0..4 {
+        pool.say(&update(FIRST, 1000.0, ANY));
+    }
+    assert_eq!(pool.closed, None);
+    pool.say(&update(FIRST, 1000.0, ANY));
+    assert_eq!(pool.closed, Some(Close::Flood));
+    pool.end();
+}
+
+#[test]
+fn what_a_channel_brought_goes_with_it() {
+    // V1-83
+    let mut limited = config();
+    limited.messages_per_minute = 60;
+    let mut pool = Pool::ready_with(Wire::Noise, limited, HARD, 0);
+    for user in ["alice", "bob", "carol"] {
+        pool.open_standard(user);
+    }
+    pool.pass(Duration::from_secs(60));
+    pool.close(FIRST);
+    pool.close(FIRST + 1);
+    pool.pass(Duration::from_secs(60));
+    let mut count = 0;
+    while pool.closed.is_none() {
+        pool.say(&update(FIRST + 2, 1000.0, ANY));
+        count += 1;
+    }
+    assert_eq!((count, pool.closed), (121, Some(Close::Flood)));
+    pool.end();
 }
 
 #[test]

@@ -205,7 +205,8 @@ fn too_many_refused_logins_end_the_connection() {
     for _ in 0..31 {
         pool.say(&open_standard(1, "mallory"));
     }
-    pool.open_standard("alice");
+    let alice = pool.open_standard("alice");
+    pool.close(alice);
     for _ in 0..100 {
         pool.say(&open_standard(1, "later"));
     }
@@ -215,6 +216,93 @@ fn too_many_refused_logins_end_the_connection() {
     assert_eq!(pool.closed, None, "one that is welcome forgives them, and a policy that fails is no fault");
     assert_eq!(kinds(&pool.say(&open_standard(1, "banned"))), ["not opened"]);
     assert_eq!(pool.closed, Some(Close::AuthFailures));
+    pool.end();
+}
+
+#[test]
+fn one_wrong_name_does_not_take_working_channels_along() {
+    // V1-23: a proxy passes on what its miners call themselves.
+    let mut pool = Pool::standard(Wire::Noise);
+    for _ in 0..100 {
+        assert_eq!(code(&pool.say(&open_standard(1, "mallory"))), "unknown-user");
+    }
+    assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
+    assert_eq!(pool.closed, None);
+    // Without a channel that is over.
+    pool.close(FIRST);
+    assert_eq!(pool.closed, None);
+    pool.say(&open_standard(1, "mallory"));
+    assert_eq!(pool.closed, Some(Close::AuthFailures));
+    pool.end();
+}
+
+#[test]
+fn openings_are_rationed() {
+    // M-8: each costs a policy's time and a prefix.
+    let mut small = config();
+    small.channels = 3;
+    for wire in Wire::BOTH {
+        let mut pool = Pool::ready_with(wire, small.clone(), HARD, 0);
+        for index in 0..6 {
+            if index % 2 == 0 {
+                assert_eq!(code(&pool.say(&open_standard(1, "mallory"))), "unknown-user");
+            } else {
+                let id = pool.open_extended("alice");
+                pool.close(id);
+            }
+        }
+        let full = |pool: &mut Pool| {
+            assert_eq!(code(&pool.say(&open_standard(8, "alice"))), "channel-capacity-exhausted");
+            assert_eq!(pool.notes.last(), Some(&Note::ChannelRefused("channel-capacity-exhausted")));
+        };
+        full(&mut pool);
+        assert_eq!((pool.logins.len(), pool.reserved.len()), (6, 3), "nobody was asked");
+        // Six a minute.
+        pool.pass(Duration::from_secs(10));
+        pool.open_standard("alice");
+        full(&mut pool);
+        assert_eq!(pool.closed, None);
+        pool.end();
+    }
+}
+
+#[test]
+fn a_maximum_target_beyond_the_logins_difficulty_is_refused() {
+    // M-14
+    for wire in Wire::BOTH {
+        let mut pool = Pool::ready(wire);
+        let harder = standard(b"capped", 1.0, target_of(EASY * 101.0));
+        assert_eq!(code(&pool.say(&harder)), "max-target-out-of-range");
+        assert_eq!(pool.notes.last(), Some(&Note::ChannelRefused("max-target-out-of-range")));
+        assert_eq!((pool.logins.len(), pool.reserved.len()), (1, 0));
+        // Those that wait behind it have their turn, and another login may go further.
+        let said = pool.say_frames(&frames(&[
+            harder,
+            standard(b"alice", 1.0, target_of(EASY * 101.0)),
+            standard(b"capped", 1.0, target_of(EASY * 100.0)),
+        ]));
+        let opened = ["opened", "future job", "prev hash"];
+        assert_eq!(kinds(&said), [&["not opened"][..], &opened, &opened].concat());
+        pool.end();
+    }
+}
+
+#[test]
+fn every_channel_has_an_extranonce_of_the_same_length() {
+    // M-4: one job for the group fits all.
+    let mut pool = Pool::ready(Wire::Noise);
+    let opens =
+        [standard(b"alice", 1.0, ANY), extended(0), extended(2), extended(8), standard(b"bob", 0.0, ANY)];
+    for open in opens {
+        let said = pool.say(&open);
+        let [Said::Opened(opened), ..] = &said[..] else { panic!("{said:?}") };
+        let full = opened.prefix.len() + usize::from(opened.extranonce_size);
+        assert_eq!((full, opened.group), (12, GROUP));
+    }
+    assert_eq!(addressed(&pool.publish()), [GROUP]);
+    for id in 2..7 {
+        assert_eq!(kinds(&pool.mine(id)), ["accepted"]);
+    }
     pool.end();
 }
 

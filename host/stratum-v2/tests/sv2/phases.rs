@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use sluice_core::session::{Close, Session};
+use sluice_core::session::{Answer, Close, Session};
 use sluice_stratum_v2::messages::{
     ClientMessage, RequestExtensions, SubmitSharesExtended, SubmitSharesStandard, SubmitSharesSuccess,
     write_frame,
 };
+use sluice_stratum_v2::noise::HEADER_RECORD;
 use sluice_stratum_v2::wire::Integers;
 
-use crate::miner::kinds;
+use crate::miner::{Said, kinds};
 use crate::support::*;
 
 /// All that a client may say, and some that it may not.
@@ -80,6 +81,15 @@ fn outcome(pool: &mut Pool, frame: &[u8]) -> Outcome {
 
 /// Runs every message through a fresh connection in that phase.
 fn table(make: impl Fn(Wire) -> Pool, expected: impl Fn(&str) -> Outcome) {
+    table_and_then(make, expected, |_, _| {});
+}
+
+/// The same, and what comes of the connections that go on.
+fn table_and_then(
+    make: impl Fn(Wire) -> Pool,
+    expected: impl Fn(&str) -> Outcome,
+    then: impl Fn(&mut Pool, &str),
+) {
     for wire in Wire::BOTH {
         for (name, frame) in messages() {
             let mut pool = make(wire);
@@ -87,6 +97,9 @@ fn table(make: impl Fn(Wire) -> Pool, expected: impl Fn(&str) -> Outcome) {
                 pool.miner.close(FIRST);
             }
             assert_eq!(outcome(&mut pool, &frame), expected(name), "{name}, {wire:?}");
+            if pool.closed.is_none() {
+                then(&mut pool, name);
+            }
             pool.end();
         }
     }
@@ -118,6 +131,95 @@ fn the_setup_comes_first() {
     table(Pool::new, |name| match name {
         "SetupConnection" => Outcome::Says(vec!["set up"]),
         _ => Outcome::Ends(Close::OutOfOrder),
+    });
+}
+
+#[test]
+fn after_act_two_nothing_in_the_clear_is_a_message() {
+    // N-20, N-22: nothing was decrypted yet.
+    for (name, frame) in messages() {
+        let mut pool = Pool::bare(noise(), config(), HARD);
+        assert_eq!(pool.exchange(&[5; 64]).len(), 234);
+        assert!(pool.exchange(&frame).is_empty(), "{name}");
+        if frame.len() >= HEADER_RECORD {
+            assert_eq!(pool.closed, Some(Close::BadMac), "{name}");
+        } else {
+            assert_eq!(pool.closed, None, "{name}");
+            assert!(pool.pass(Duration::from_secs(10)).is_empty());
+            assert_eq!(pool.closed, Some(Close::HandshakeTimeout), "{name}");
+        }
+        assert_eq!(pool.established, 0);
+    }
+}
+
+/// What a connection answers on which a first channel is asked for and was not told yet.
+fn before_it_is_told(name: &str) -> Outcome {
+    match name {
+        "SetupConnection" => Outcome::Ends(Close::OutOfOrder),
+        // M-55, M-73: its id is nobody's.
+        "UpdateChannel" => Outcome::Says(vec!["not updated"]),
+        "SubmitSharesStandard" | "SubmitSharesExtended" => Outcome::Says(vec!["refused"]),
+        // Too late (E-2), one after the other (V1-21), without a word (M-62), passed over.
+        _ => Outcome::Says(vec![]),
+    }
+}
+
+/// The channel opens whatever was said meanwhile, and those that were asked for after it.
+fn opens(said: &[Said], name: &str) {
+    let expected: &[&str] = match name {
+        "OpenStandardMiningChannel" => &["future job", "future job"],
+        "OpenExtendedMiningChannel" => &["future job", "future extended job"],
+        _ => &["future job"],
+    };
+    let expected: Vec<_> = expected.iter().flat_map(|job| ["opened", *job, "prev hash"]).collect();
+    assert_eq!(kinds(said), expected, "{name}");
+}
+
+#[test]
+fn while_a_login_is_looked_at() {
+    let asking = |wire| {
+        let mut pool = Pool::ready(wire);
+        pool.mood.answers_logins = false;
+        assert!(pool.say(&open_standard(1, "alice")).is_empty());
+        pool
+    };
+    table_and_then(asking, before_it_is_told, |pool, name| {
+        assert_eq!(pool.logins.len(), 1, "{name}");
+        pool.mood.answers_logins = true;
+        opens(&pool.answer_login(), name);
+    });
+}
+
+#[test]
+fn while_the_vardiff_policy_thinks() {
+    let thinking = |wire| {
+        let mut pool = Pool::ready(wire);
+        pool.mood.answers_openings = false;
+        assert!(pool.say(&open_standard(1, "alice")).is_empty());
+        pool
+    };
+    table_and_then(thinking, before_it_is_told, |pool, name| {
+        for (id, _) in pool.openings.clone() {
+            pool.session.answer(pool.now, Answer::Opened(id, Some(decision(EASY))));
+            pool.run();
+        }
+        opens(&pool.flush(), name);
+        assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
+    });
+}
+
+#[test]
+fn while_the_first_work_is_awaited() {
+    // M-22
+    let waiting = |wire| {
+        let mut pool = Pool::ready(wire);
+        pool.mood.has_work = false;
+        assert!(pool.say(&open_standard(1, "alice")).is_empty());
+        pool
+    };
+    table_and_then(waiting, before_it_is_told, |pool, name| {
+        opens(&pool.publish(), name);
+        assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
     });
 }
 

@@ -1,7 +1,8 @@
 //! SetupConnection (S-1 to S-20).
 
 use sluice_core::ids::Protocol;
-use sluice_core::session::Close;
+use sluice_core::session::{Close, Session};
+use sluice_core::units::Difficulty;
 use sluice_stratum_v2::messages::{ClientMessage, SetupConnection};
 
 use crate::miner::{Said, kinds};
@@ -138,4 +139,49 @@ fn the_longest_setup_is_read() {
     });
     assert_eq!(frames(&[longest]).len(), 6 + 1291);
     accepted(&longest);
+}
+
+#[test]
+fn nothing_is_said_before_the_answer_to_the_setup() {
+    // S-2: a client takes whatever comes first for that answer.
+    for wire in Wire::BOTH {
+        let mut pool = Pool::new(wire);
+        pool.offer();
+        assert!(pool.flush().is_empty());
+        let bytes = pool.link.seal(&frames(&[setup(0), open_standard(1, "alice")]));
+        for byte in &bytes[..40] {
+            assert!(pool.exchange(&[*byte]).is_empty());
+        }
+        pool.board.tip += 1;
+        pool.offer();
+        assert!(pool.pass(std::time::Duration::from_secs(9)).is_empty());
+        assert_eq!(kinds(&pool.send(&bytes[40..])), ["set up", "opened", "future job", "prev hash"]);
+        pool.end();
+    }
+    // Nor before Act 2.
+    let mut pool = Pool::bare(noise(), config(), HARD);
+    pool.offer();
+    assert!(pool.exchange(&[5; 63]).is_empty());
+    assert_eq!(pool.exchange(&[5]).len(), 234, "and nothing behind it");
+    // A pool that stops meanwhile has nothing to say either.
+    let mut pool = Pool::new(Wire::Noise);
+    pool.session.shut_down(pool.now, Close::Shutdown);
+    pool.run();
+    assert!(pool.flush().is_empty());
+}
+
+#[test]
+fn flags_do_not_depend_on_the_configuration() {
+    // S-9: the servers behind one address answer alike.
+    let mut other = config();
+    other.listener = "elsewhere".into();
+    other.start = Difficulty::saturating(9.0);
+    other.extranonce_size = 4;
+    (other.channels, other.messages_per_minute) = (1, 60);
+    for flags in (0..8).chain([1 << 3, 1 << 31, u32::MAX]) {
+        let said =
+            [config(), other.clone()].map(|config| Pool::with(Wire::Noise, config, HARD).say(&setup(flags)));
+        assert_eq!(said[0], said[1], "{flags:#b}");
+        assert_eq!(said[0].len(), 1);
+    }
 }

@@ -163,6 +163,24 @@ fn work_of_the_last_block_is_good_for_a_moment() {
 }
 
 #[test]
+fn work_of_the_block_before_the_last_is_stale_at_once() {
+    // M-41, M-79: the moment is for what was under way when a block came, not for a miner that missed one.
+    everywhere(|_, mut pool| {
+        let [first, second] = [(); 2].map(|()| pool.miner.mine(FIRST));
+        pool.new_tip();
+        pool.now = at(500);
+        pool.submit(&first);
+        let next = pool.miner.mine(FIRST);
+        pool.new_tip();
+        pool.now = at(1_000);
+        assert_eq!(code(&pool.submit(&second)), "stale-share");
+        pool.submit(&next);
+        assert_eq!((pool.recorded.len(), &pool.rejected[..]), (2, &[Reason::Stale][..]));
+        pool.end();
+    });
+}
+
+#[test]
 fn a_block_goes_before_everything_and_is_told_at_once() {
     // M-72, M-85
     for wire in Wire::BOTH {

@@ -97,6 +97,8 @@ pub(crate) struct Pool {
     pub(crate) named: Vec<(AccountName, WorkerName)>,
     pub(crate) reserved: Vec<ExtranoncePrefix>,
     pub(crate) released: Vec<ExtranoncePrefix>,
+    /// Whether each of those was sent work.
+    pub(crate) released_used: Vec<bool>,
     pub(crate) established: u32,
     pub(crate) closed: Option<Close>,
     /// Bytes that the session did not take yet.
@@ -154,6 +156,7 @@ impl Pool {
             named: Vec::new(),
             reserved: Vec::new(),
             released: Vec::new(),
+            released_used: Vec::new(),
             established: 0,
             closed: None,
             waiting: Vec::new(),
@@ -289,7 +292,10 @@ impl Pool {
                 self.reserved.extend(reserved.as_ref().map(|reservation| reservation.prefix));
                 self.session.answer(now, Answer::Reserved(channel, reserved));
             }
-            Effect::Release(prefix) => self.released.push(prefix),
+            Effect::Release { prefix, used } => {
+                self.released.push(prefix);
+                self.released_used.push(used);
+            }
             Effect::Authorize { channel, login } => {
                 self.logins.push((channel, *login));
                 if self.mood.answers_logins {
@@ -480,7 +486,7 @@ fn admit(login: &Login) -> Result<Box<Admission>, Refusal> {
         payout_address: None,
         start: (account == "slow").then(|| Difficulty::saturating(EASY * 4.0)),
         minimum: (account == "big").then_some(Difficulty::ONE),
-        maximum: None,
+        maximum: (account == "capped").then(|| Difficulty::saturating(EASY * 100.0)),
     };
     Ok(Box::new(Admission { grant, account: AccountId(1), worker: WorkerId(2) }))
 }

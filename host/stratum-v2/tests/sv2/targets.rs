@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use sluice_core::ids::ChannelId;
-use sluice_core::session::{Answer, Session};
+use sluice_core::session::{Answer, Note, Session};
 use sluice_core::units::Difficulty;
 
 use crate::miner::{Rolled, Said, addressed, code, kinds};
 use crate::support::*;
+
+/// How often a channel's difficulty has a job made for it, and its hash rate has the policy asked.
+const PAUSE: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_target_comes_with_work_of_its_own() {
@@ -114,6 +117,7 @@ fn a_harder_maximum_is_followed_at_once() {
         let told = bitcoin::Target::from_le_bytes(pool.miner.channel(FIRST).target);
         assert!(told <= bitcoin::Target::from_le_bytes(target_of(EASY * 5.0)));
         assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
+        pool.pass(PAUSE);
         // Until the client changes it, no policy goes below.
         assert!(pool.decide(FIRST, EASY).is_empty());
         // A larger one is a request: the policy may.
@@ -122,6 +126,83 @@ fn a_harder_maximum_is_followed_at_once() {
         assert_eq!(pool.miner.channel(FIRST).target, target_of(EASY));
         pool.end();
     }
+}
+
+#[test]
+fn a_client_that_changes_its_mind_has_a_job_made_every_five_seconds() {
+    // M-54: what changes sooner goes with the next job.
+    for wire in Wire::BOTH {
+        let mut pool = Pool::standard(wire);
+        let other = pool.open_standard("bob");
+        assert_eq!(kinds(&pool.say(&update(FIRST, 1000.0, target_of(EASY * 2.0)))), ["target", "job"]);
+        for factor in 3..30 {
+            assert!(pool.say(&update(FIRST, 1000.0, target_of(EASY * f64::from(factor)))).is_empty());
+        }
+        assert!(pool.decide(FIRST, EASY * 40.0).is_empty(), "nor does a policy hurry it");
+        assert_eq!(pool.fresh_after.len(), 1);
+        let said = pool.say(&update(other, 1000.0, target_of(EASY * 2.0)));
+        assert_eq!(addressed(&said), [other, other], "another channel has its own turn");
+        let said = pool.publish();
+        assert_eq!(addressed(&said), [FIRST, GROUP]);
+        assert_eq!(pool.miner.channel(FIRST).target, target_of(EASY * 40.0));
+        assert_eq!(kinds(&pool.mine(FIRST)), ["accepted"]);
+        assert_eq!(pool.recorded[0].0.difficulty, Difficulty::saturating(EASY * 40.0));
+        pool.pass(PAUSE.saturating_sub(Duration::from_millis(1)));
+        assert!(pool.decide(FIRST, EASY * 50.0).is_empty());
+        pool.pass(Duration::from_millis(1));
+        assert_eq!(kinds(&pool.decide(FIRST, EASY * 60.0)), ["target", "job"]);
+        pool.end();
+    }
+}
+
+#[test]
+fn the_policy_is_asked_every_five_seconds_at_most() {
+    // M-53: for each channel.
+    let mut pool = Pool::standard(Wire::Noise);
+    let other = pool.open_extended("bob");
+    pool.openings.clear();
+    for rate in [1e4, 1e5, 1e6, 1.0] {
+        pool.say(&update(FIRST, rate, ANY));
+    }
+    pool.say(&update(other, 1e4, ANY));
+    let asked = |pool: &Pool| -> Vec<_> {
+        pool.openings.iter().map(|(id, opening)| (id.0, opening.nominal_hashrate)).collect()
+    };
+    assert_eq!(asked(&pool), [(FIRST, Some(1e4)), (other, Some(1e4))]);
+    pool.pass(PAUSE);
+    assert_eq!(pool.openings.len(), 2);
+    pool.say(&update(FIRST, 1.0, ANY));
+    assert_eq!(asked(&pool)[2..], [(FIRST, Some(1.0))]);
+    pool.end();
+}
+
+#[test]
+fn a_review_carries_the_hash_rate_that_was_told_last() {
+    // M-53: also what was no news, and what came too soon.
+    let mut pool = Pool::standard(Wire::Noise);
+    let other = pool.open_standard("bob");
+    pool.openings.clear();
+    pool.say(&update(FIRST, 1100.0, ANY));
+    pool.say(&update(other, 10_000.0, ANY));
+    pool.say(&update(other, 5.0, ANY));
+    assert_eq!(pool.openings.len(), 1);
+    pool.pass(Duration::from_secs(60));
+    let told: Vec<_> = pool.reviews.iter().map(|(id, review)| (id.0, review.nominal_hashrate)).collect();
+    assert_eq!(told, [(FIRST, Some(1100.0)), (other, Some(5.0))]);
+    pool.end();
+}
+
+#[test]
+fn a_maximum_beyond_the_logins_difficulty_changes_nothing() {
+    // M-14, M-55
+    let mut pool = Pool::standard(Wire::Noise);
+    let capped = pool.open_standard("capped");
+    let harder = target_of(EASY * 101.0);
+    assert_eq!(code(&pool.say(&update(capped, 1000.0, harder))), "max-target-out-of-range");
+    assert_eq!(pool.miner.channel(capped).target, target_of(EASY));
+    assert_eq!(kinds(&pool.say(&update(capped, 1000.0, target_of(EASY * 100.0)))), ["target", "job"]);
+    assert_eq!(kinds(&pool.say(&update(FIRST, 1000.0, harder))), ["target", "job"], "another login may");
+    pool.end();
 }
 
 #[test]
@@ -151,12 +232,15 @@ fn an_update_that_is_none_changes_nothing() {
         let harder = target_of(EASY * 9.0);
         for id in [0, GROUP, FIRST + 1, 77, u32::MAX] {
             assert_eq!(code(&pool.say(&update(id, 1.0, harder))), "invalid-channel-id");
+            assert_eq!(pool.notes.last(), Some(&Note::UpdateRefused("invalid-channel-id")));
         }
         for rate in [f32::NAN, f32::INFINITY, -1.0, -0.0] {
             assert_eq!(code(&pool.say(&update(FIRST, rate, harder))), "invalid-nominal-hashrate");
+            assert_eq!(pool.notes.last(), Some(&Note::UpdateRefused("invalid-nominal-hashrate")));
         }
         for target in [[0; 32], target_of(1000.5)] {
             assert_eq!(code(&pool.say(&update(FIRST, 1.0, target))), "max-target-out-of-range");
+            assert_eq!(pool.notes.last(), Some(&Note::UpdateRefused("max-target-out-of-range")));
         }
         assert_eq!(pool.miner.channel(FIRST).target, target_of(EASY));
         pool.close(FIRST);
@@ -170,7 +254,7 @@ fn the_policy_is_asked_about_a_hash_rate_that_is_news() {
     // M-53: a proxy says it every second.
     let mut pool = Pool::standard(Wire::Noise);
     pool.openings.clear();
-    for rate in [1000.0, 1100.0, 900.0, 1249.0] {
+    for rate in [1100.0, 900.0, 1249.0, 1000.0] {
         pool.say(&update(FIRST, rate, ANY));
     }
     assert!(pool.openings.is_empty());
@@ -181,6 +265,7 @@ fn the_policy_is_asked_about_a_hash_rate_that_is_news() {
     assert_eq!((channel.0, opening.nominal_hashrate), (FIRST, Some(10_000.0)));
     assert_eq!(opening.start, Some(Difficulty::saturating(EASY)));
     // While it thinks it is not asked again.
+    pool.pass(PAUSE);
     pool.mood.answers_openings = false;
     for rate in [1.0, 1e6, 1.0, 1e6] {
         assert!(pool.say(&update(FIRST, rate, ANY)).is_empty());

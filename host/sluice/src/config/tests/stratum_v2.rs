@@ -33,7 +33,8 @@ fn defaults_are_those_of_the_design() {
     let seconds = [v2.handshake_timeout, v2.setup_timeout, v2.channel_timeout].map(|time| time.as_secs());
     assert_eq!(seconds, [10, 10, 60]);
     // M-8
-    assert_eq!((v2.channels_per_connection, v2.max_channels), (1000, 200_000));
+    let channels = [v2.channels_per_connection, v2.max_channels_per_address, v2.max_channels];
+    assert_eq!(channels, [1000, 20_000, 200_000]);
     assert_eq!(v2.max_unfinished_handshakes, 1024);
     // M-84
     assert_eq!((v2.acknowledge_shares, v2.acknowledge_after), (16, Duration::from_secs(1)));
@@ -63,7 +64,8 @@ fn every_key_is_taken() {
         handshake_timeout_s = 5\nsetup_timeout_s = 6\nchannel_timeout_s = 7\nidle_timeout_s = 18\n\
         stale_grace_ms = 9\nmax_connections = 10\nmax_connections_per_address = 8\nreconnects_per_minute = 12\n\
         ban_s = 13\nnever_ban = []\nmessages_per_minute = 60\nrejected_in_a_row = 0\n\
-        channels_per_connection = 15\nmax_channels = 16\nmax_unfinished_handshakes = 17\n\
+        channels_per_connection = 15\nmax_channels = 16\nmax_channels_per_address = 18\n\
+        max_unfinished_handshakes = 17\n\
         acknowledge_shares = 1\nacknowledge_after_ms = 19\n");
     assert_eq!((v2.listen.to_string().as_str(), v2.name.as_str()), ("[::1]:1", "two"));
     assert_eq!(v2.plain_text_listen.unwrap().to_string(), "127.0.0.2:2");
@@ -77,6 +79,7 @@ fn every_key_is_taken() {
     assert_eq!((v2.door.reconnects_per_minute, v2.door.never_ban.len()), (12, 0));
     assert_eq!((v2.messages_per_minute, v2.rejected_in_a_row, v2.acknowledge_shares), (60, 0, 1));
     assert_eq!((v2.channels_per_connection, v2.max_channels, v2.max_unfinished_handshakes), (15, 16, 17));
+    assert_eq!(v2.max_channels_per_address, 18);
 }
 
 #[test]
@@ -145,6 +148,11 @@ fn numbers_that_cannot_be_are_refused() {
          allowed (raise this or lower channels_per_connection)",
     );
     check(
+        &format!("{ENABLED}max_channels_per_address = 10"),
+        "pool.toml:9:28: stratum_v2.max_channels_per_address: is 10, below channels_per_connection = 1000; at least \
+         that is allowed (raise this or lower channels_per_connection)",
+    );
+    check(
         &format!("{ENABLED}max_connections = 10"),
         "pool.toml:9:19: stratum_v2.max_connections: is 10, below max_connections_per_address = 1000; at least that \
          is allowed (raise this or lower max_connections_per_address)",
@@ -165,6 +173,7 @@ fn numbers_that_cannot_be_are_refused() {
         "messages_per_minute",
         "channels_per_connection",
         "max_channels",
+        "max_channels_per_address",
         "max_unfinished_handshakes",
         "acknowledge_shares",
         "acknowledge_after_ms",

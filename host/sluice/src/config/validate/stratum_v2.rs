@@ -17,8 +17,10 @@ pub(super) fn validate(
     notes: &mut Notes<'_>,
 ) -> Option<Option<StratumV2>> {
     difficulties(&raw.front, notes);
-    let pair = raw.channels_per_connection.as_ref().zip(raw.max_channels.as_ref());
-    at_most(pair, "channels_per_connection", &|count: &u64| *count, notes);
+    for limit in [&raw.max_channels, &raw.max_channels_per_address] {
+        let pair = raw.channels_per_connection.as_ref().zip(limit.as_ref());
+        at_most(pair, "channels_per_connection", &|count: &u64| *count, notes);
+    }
     let enabled = value(raw.enabled.clone())?;
     let identity = identity(&raw, enabled, base, notes);
     only_loopback(&raw.plain_text_listen, notes);
@@ -50,6 +52,7 @@ pub(super) fn validate(
         rejected_in_a_row: count(raw.rejected_in_a_row)?,
         channels_per_connection: size(raw.channels_per_connection)?,
         max_channels: size(raw.max_channels)?,
+        max_channels_per_address: size(raw.max_channels_per_address)?,
         max_unfinished_handshakes: size(raw.max_unfinished_handshakes)?,
         acknowledge_shares: count(raw.acknowledge_shares)?,
         acknowledge_after: Duration::from_millis(value(raw.acknowledge_after_ms)?),

@@ -15,7 +15,7 @@ use crate::jobs::Published;
 use crate::metrics::LoginOutcome;
 
 use super::supplies::News;
-use super::{Arrival, Connection, Shared};
+use super::{Arrival, Connection, Holder, Shared};
 
 /// What effects lead to that is done for all of them together.
 #[derive(Default)]
@@ -72,10 +72,10 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 let reservation = self.reserve(resume);
                 self.session.answer(self.shared.clock.now(), Answer::Reserved(channel, reservation));
             }
-            Effect::Release(prefix) => self.park(vec![Parked { prefix, resume: None }]),
+            Effect::Release { prefix, used } => self.park(vec![Parked { prefix, resume: None, used }]),
             Effect::Authorize { channel, login } => {
-                let shared = Arc::clone(&self.shared);
-                self.asked = Some(Box::pin(authorize(shared, self.protocol, channel, *login)));
+                let login = self.authorize(channel, *login);
+                self.asked = Some(Box::pin(login));
             }
             Effect::Open { channel, opening } => {
                 let policies = self.shared.policies.clone();
@@ -132,27 +132,63 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                     *open = open.saturating_sub(1);
                 }
             }
-            Note::ChannelRefused(code) => metrics.channel_refused(protocol, code),
+            Note::ChannelRefused(code) => {
+                metrics.channel_refused(protocol, code);
+                self.tell(code, "channel refused");
+            }
+            Note::UpdateRefused(code) => {
+                metrics.update_refused(protocol, code);
+                self.tell(code, "channel not changed");
+            }
             Note::Acknowledged { shares } => metrics.acknowledged(protocol, shares),
-            Note::Strayed(what) => metrics.strayed(protocol, what),
+            Note::Strayed(what) => {
+                metrics.strayed(protocol, what);
+                self.tell(what, "not as specified, let pass");
+            }
         }
     }
 
     fn reject(&self, reason: Reason) {
         self.shared.metrics.share_rejected(self.protocol, reason);
-        tracing::debug!(conn.id = self.id.0, protocol = %self.protocol, reason = reason.label(), "share rejected");
+        self.tell(reason.label(), "share rejected");
     }
 
-    /// `None`: no prefix is free, or the protocol has as many channels as it may.
+    /// A line in the log for what is counted too. `code` is of a closed set.
+    fn tell(&self, code: &'static str, what: &'static str) {
+        let Self { id, address, protocol, .. } = self;
+        tracing::debug!(conn.id = id.0, peer.addr = %address, %protocol, code, "{what}");
+    }
+
+    /// `None`: there are as many channels as there may be.
     fn reserve(&self, resume: Option<ResumeToken>) -> Option<Reservation> {
         let mut entropy = [0; 16];
         getrandom::fill(&mut entropy).ok()?;
-        let fresh = ResumeToken(entropy);
-        self.shared.prefixes.reserve(self.protocol, resume, fresh, self.shared.clock.moment())
+        let (fresh, now) = (ResumeToken(entropy), self.shared.clock.moment());
+        let reserved = self.shared.prefixes.reserve(self.holder(), resume, fresh, now);
+        reserved.inspect_err(|full| self.tell(full.label(), "no place for a channel")).ok()
     }
 
     pub(super) fn park(&self, parked: Vec<Parked>) {
-        self.shared.prefixes.park(self.protocol, parked, self.shared.clock.moment());
+        self.shared.prefixes.park(self.holder(), parked, self.shared.clock.moment());
+    }
+
+    /// Asks the policy. Its words for a refusal go into the log: an SV2 miner only gets a code.
+    fn authorize(&self, channel: ChannelId, login: Login) -> impl Future<Output = Answer> + Send + 'static {
+        let (shared, holder, id) = (Arc::clone(&self.shared), self.holder(), self.id);
+        let username = shortened(&login.username);
+        async move {
+            let answer = authorize(shared, holder.protocol, login).await;
+            if let Err(refusal) = &answer {
+                let (outcome, said) = (LoginOutcome::of(refusal).label(), refusal.text());
+                let Holder { protocol, address } = holder;
+                // Debug: what a peer chose is escaped.
+                tracing::debug!(
+                    conn.id = id.0, peer.addr = %address, %protocol, outcome, username = ?username, said,
+                    "login refused"
+                );
+            }
+            Answer::Authorized(channel, answer)
+        }
     }
 
     /// In the order in which the session asked: an account may come again.
@@ -189,25 +225,23 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
     }
 }
 
-async fn authorize(shared: Arc<Shared>, protocol: Protocol, channel: ChannelId, login: Login) -> Answer {
+async fn authorize(shared: Arc<Shared>, protocol: Protocol, login: Login) -> Result<Box<Admission>, Refusal> {
     let answer = shared.policies.authorize(login).await;
-    let outcome = match &answer {
-        Ok(_) => LoginOutcome::Granted,
-        Err(Refusal::UnknownUser(_)) => LoginOutcome::UnknownUser,
-        Err(Refusal::WrongPassword(_)) => LoginOutcome::WrongPassword,
-        Err(Refusal::Forbidden(_)) => LoginOutcome::Forbidden,
-        Err(Refusal::TryLater(_)) => LoginOutcome::TryLater,
-    };
-    shared.metrics.login(protocol, outcome);
-    let admitted = answer.and_then(|grant| {
-        let named = shared.ledger.worker(&grant.account, &grant.worker);
-        let (account, worker) =
-            named.map_err(|_| Refusal::TryLater("the pool knows as many workers as it can".to_owned()))?;
-        if let Some(address) = &grant.payout_address {
-            // Names are full: found out above.
-            let _ = shared.ledger.payout_address(&grant.account, &address.to_string());
-        }
-        Ok(Box::new(Admission { grant, account, worker }))
-    });
-    Answer::Authorized(channel, admitted)
+    shared.metrics.login(protocol, answer.as_ref().map_or_else(LoginOutcome::of, |_| LoginOutcome::Granted));
+    let grant = answer?;
+    let named = shared.ledger.worker(&grant.account, &grant.worker);
+    let (account, worker) =
+        named.map_err(|_| Refusal::TryLater("the pool knows as many workers as it can".to_owned()))?;
+    if let Some(address) = &grant.payout_address {
+        // Names are full: found out above.
+        let _ = shared.ledger.payout_address(&grant.account, &address.to_string());
+    }
+    Ok(Box::new(Admission { grant, account, worker }))
+}
+
+/// As much of a user's name as the log takes.
+fn shortened(username: &str) -> String {
+    /// Two of the longest account names fit, and every address.
+    const USERNAME_LIMIT: usize = 256;
+    username.chars().take(USERNAME_LIMIT).collect()
 }

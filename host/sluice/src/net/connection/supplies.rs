@@ -92,7 +92,7 @@ impl Supplies {
         if let Some(posting) = self.posting(&account) {
             return Joined { present: posting.borrow().clone(), is_new: false };
         }
-        let (mut posting, coinbase) = board.subscribe(&account).await;
+        let (mut posting, coinbase) = board.subscribe(&account);
         let present = posting.borrow_and_update().clone();
         let is_new = match self {
             Self::Nothing => {

@@ -1,12 +1,14 @@
 //! The driver with a made-up protocol: lines that tell the session what to ask for, and lines that tell what it was
 //! answered.
 
-use std::sync::mpsc;
+use std::path::Path;
+use std::sync::{Mutex, mpsc};
+use std::task::Context;
 
 use bitcoin::hashes::Hash;
 use bitcoin::{Amount, BlockHash, CompactTarget, Network};
 use sluice_core::coinbase::{Payment, PoolMark, parse_address};
-use sluice_core::extranonce::{ExtranoncePrefix, Extranonces, Parked, ResumeToken};
+use sluice_core::extranonce::{ExtranoncePrefix, Parked, ResumeToken};
 use sluice_core::ids::{AccountName, ChannelId, JobId, TemplateId, WorkerName};
 use sluice_core::job::{TipNumber, Work};
 use sluice_core::policy::auth::{AuthPolicy, Grant, Login, Refusal};
@@ -18,12 +20,13 @@ use sluice_core::template::Template;
 use sluice_core::units::{Difficulty, Now, Timestamp, VersionMask};
 use sluice_ledger::{Durability, LedgerConfig};
 use sluice_stratum_v1::Announcement;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::jobs::BoardConfig;
+use crate::net::handshakes::Handshakes;
+use crate::net::prefixes::Quota;
 
 pub(super) const SOON: Duration = Duration::from_secs(10);
 
@@ -37,9 +40,8 @@ pub(super) fn board(per_finder: bool) -> Arc<Board> {
         refresh: Duration::from_secs(60),
     };
     let clock = Clock::start();
-    let (board, requests) = Board::new(config, clock, plan(per_finder), 1, Arc::new(Metrics::new()));
+    let board = Board::new(config, clock, plan(per_finder), 1, Arc::new(Metrics::new()));
     // Nobody makes first jobs.
-    drop(requests);
     let value = Amount::from_sat(5_000_000_000);
     let template = Template {
         id: TemplateId(1),
@@ -125,6 +127,7 @@ struct Parrot {
     effects: VecDeque<Effect>,
     out: String,
     prefixes: Vec<ExtranoncePrefix>,
+    due: Option<Moment>,
 }
 
 fn client() -> Client {
@@ -151,13 +154,21 @@ fn opening() -> Opening {
 }
 
 impl Parrot {
-    fn obey(&mut self, line: &str) {
+    fn obey(&mut self, now: Now, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
+        match words[0] {
+            "" => return,
+            "due" => {
+                self.due = Some(now.moment.after(Duration::from_millis(words[1].parse().unwrap())));
+                return;
+            }
+            _ => {}
+        }
         let channel = ChannelId(words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0));
         let account = || name(words[2]);
         self.effects.push_back(match words[0] {
             "reserve" => Effect::Reserve { channel, resume: None },
-            "release" => Effect::Release(self.prefixes.pop().unwrap()),
+            "release" => Effect::Release { prefix: self.prefixes.pop().unwrap(), used: true },
             "login" => {
                 let (username, password) = (words[2].to_owned(), None);
                 Effect::Authorize { channel, login: Box::new(Login { username, password, client: client() }) }
@@ -175,6 +186,9 @@ impl Parrot {
             }
             "established" => Effect::Established,
             "opened" => Effect::Note(Note::ChannelOpened(ChannelKind::Extended)),
+            "refuse" => Effect::Note(Note::ChannelRefused("unknown-user")),
+            "keep" => Effect::Note(Note::UpdateRefused("invalid-channel-id")),
+            "stray" => Effect::Note(Note::Strayed("channel_bit")),
             "closed" => Effect::Note(Note::ChannelClosed(ChannelKind::Extended)),
             "end" => Effect::Close(Close::Malformed),
             other => panic!("{other:?} is no command"),
@@ -190,11 +204,11 @@ impl Parrot {
 impl Session for Parrot {
     type Work = Announcement;
 
-    fn receive(&mut self, _now: Now, bytes: &[u8]) -> usize {
+    fn receive(&mut self, now: Now, bytes: &[u8]) -> usize {
         self.line.push_str(std::str::from_utf8(bytes).unwrap());
         while let Some((line, rest)) = self.line.clone().split_once('\n') {
             self.line = rest.to_owned();
-            self.obey(line);
+            self.obey(now, line);
         }
         bytes.len()
     }
@@ -237,13 +251,17 @@ impl Session for Parrot {
     }
 
     fn deadline(&self) -> Option<Moment> {
-        None
+        self.due
     }
 
-    fn timeout(&mut self, _now: Now) {}
+    fn timeout(&mut self, now: Now) {
+        if self.due.is_some_and(|due| due <= now.moment) {
+            self.effects.push_back(Effect::Close(Close::Idle));
+        }
+    }
 
     fn park(&mut self) -> Vec<Parked> {
-        self.prefixes.drain(..).map(|prefix| Parked { prefix, resume: None }).collect()
+        self.prefixes.drain(..).map(|prefix| Parked { prefix, resume: None, used: true }).collect()
     }
 
     fn shut_down(&mut self, _now: Now, why: Close) {
@@ -253,13 +271,82 @@ impl Session for Parrot {
 
 // === a connection ===
 
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const PICK: Pick<Announcement> = |published| &published.stratum_v1;
+
+fn newcomer(place: Option<Place>) -> Newcomer {
+    Newcomer { protocol: Protocol::StratumV2, id: ConnectionId(1), address: PEER, place }
+}
+
+fn shared(
+    dir: &Path,
+    board: Arc<Board>,
+    channels: usize,
+    signalled: mpsc::Receiver<()>,
+    closing: watch::Receiver<Option<Close>>,
+) -> Arc<Shared> {
+    let config = LedgerConfig {
+        dir: dir.join("ledger"),
+        durability: Durability::Process,
+        queue_limit: sluice_ledger::QUEUE_LIMIT,
+    };
+    let policies =
+        Policies::native(Box::new(Doorman(signalled)), Box::new(Silent), Box::new(Silent)).unwrap();
+    Arc::new(Shared {
+        clock: Clock::start(),
+        ledger: Ledger::open(&config).unwrap(),
+        policies,
+        board,
+        blocks: BlockDesk::new().0,
+        prefixes: Prefixes::new(0, |_| Quota { channels, ..Quota::default() }),
+        metrics: Arc::new(Metrics::new()),
+        closing,
+        accepting: watch::channel(true).1,
+    })
+}
+
+/// A peer that always has something to say, until it ends.
+struct Chatter {
+    begins: &'static [u8],
+    ends: std::time::Instant,
+}
+
+impl AsyncRead for Chatter {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if std::time::Instant::now() < self.ends {
+            let begins = std::mem::take(&mut self.begins);
+            buffer.put_slice(begins);
+            buffer.put_slice(b"\n");
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Chatter {
+    fn poll_write(self: Pin<&mut Self>, _context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
 struct Peer {
     shared: Arc<Shared>,
     channels_limit: usize,
     /// Lets a slow login go on.
     signal: mpsc::Sender<()>,
-    /// Where the connection has its place while it is in its handshake.
-    places: Arc<Semaphore>,
+    /// Where the connection has the only place while it is in its handshake.
+    places: Arc<Handshakes>,
     reader: BufReader<ReadHalf<DuplexStream>>,
     writer: WriteHalf<DuplexStream>,
     driver: JoinHandle<Close>,
@@ -272,29 +359,11 @@ impl Peer {
         let dir = tempfile::tempdir().unwrap();
         let (signal, signalled) = mpsc::channel();
         let (closing, closing_seen) = watch::channel(None);
-        let config = LedgerConfig {
-            dir: dir.path().join("ledger"),
-            durability: Durability::Process,
-            queue_limit: sluice_ledger::QUEUE_LIMIT,
-        };
-        let shared = Arc::new(Shared {
-            clock: Clock::start(),
-            ledger: Ledger::open(&config).unwrap(),
-            policies: Policies::native(Box::new(Doorman(signalled)), Box::new(Silent), Box::new(Silent))
-                .unwrap(),
-            board: board(per_finder),
-            blocks: BlockDesk::new().0,
-            prefixes: Prefixes::new(Extranonces::new(0), |_| channels_limit),
-            metrics: Arc::new(Metrics::new()),
-            closing: closing_seen,
-            accepting: watch::channel(true).1,
-        });
-        let places = Arc::new(Semaphore::new(1));
-        let place = Arc::clone(&places).try_acquire_owned().ok();
+        let shared = shared(dir.path(), board(per_finder), channels_limit, signalled, closing_seen);
+        let places = Handshakes::new(1);
         let (here, there) = tokio::io::duplex(64 * 1024);
-        let newcomer = Newcomer { protocol: Protocol::StratumV2, id: ConnectionId(1), place };
-        let pick: Pick<Announcement> = |published| &published.stratum_v1;
-        let mut connection = Connection::new(Arc::clone(&shared), newcomer, Parrot::default(), there, pick);
+        let newcomer = newcomer(places.enter().ok());
+        let mut connection = Connection::new(Arc::clone(&shared), newcomer, Parrot::default(), there, PICK);
         let driver = tokio::spawn(async move { connection.run().await });
         let (reader, writer) = tokio::io::split(here);
         let reader = BufReader::new(reader);
@@ -323,7 +392,8 @@ impl Peer {
         let moment = self.shared.clock.moment();
         let reserve = |_| {
             let fresh = ResumeToken([7; 16]);
-            self.shared.prefixes.reserve(Protocol::StratumV2, None, fresh, moment)
+            let holder = Holder { protocol: Protocol::StratumV2, address: PEER };
+            self.shared.prefixes.reserve(holder, None, fresh, moment).ok()
         };
         (0..=self.channels_limit).map_while(reserve).count()
     }
@@ -412,9 +482,9 @@ async fn a_place_is_given_back_when_the_peer_has_come_through() {
     // N-22
     let mut peer = Peer::connect(false, 10);
     assert_eq!(peer.ask("reserve 1").await, "reserved 1 true");
-    assert_eq!(peer.places.available_permits(), 0);
+    assert!(peer.places.enter().is_err());
     assert_eq!(peer.ask("established; reserve 2").await, "reserved 2 true");
-    assert_eq!(peer.places.available_permits(), 1);
+    assert!(peer.places.enter().is_ok());
     let metrics = peer.end().await;
     assert!(!metrics.contains("sluice_handshakes_failed_total{"), "{metrics}");
 }
@@ -426,7 +496,7 @@ async fn who_goes_before_is_counted_as_failed() {
     let metrics = peer.end().await;
     let failed = "sluice_handshakes_failed_total{protocol=\"stratum_v2\",reason=\"malformed\"} 1";
     assert!(metrics.contains(failed), "{metrics}");
-    assert_eq!(places.available_permits(), 1);
+    assert!(places.enter().is_ok());
 }
 
 #[tokio::test]
@@ -439,6 +509,127 @@ async fn channels_that_end_with_their_connection_are_closed_too() {
     let metrics = peer.end().await;
     assert!(metrics.contains(&open(0)), "{metrics}");
     assert!(metrics.contains("sluice_channels_opened_total{protocol=\"stratum_v2\",kind=\"extended\"} 3"));
+}
+
+#[tokio::test]
+async fn a_deadline_is_noticed_while_the_peer_never_stops_talking() {
+    // M-84
+    let dir = tempfile::tempdir().unwrap();
+    let (_signal, signalled) = mpsc::channel();
+    let (_closing, closing_seen) = watch::channel(None);
+    let shared = shared(dir.path(), board(false), 1, signalled, closing_seen);
+    let chatter = Chatter { begins: b"due 20\n", ends: std::time::Instant::now() + SOON };
+    let mut connection = Connection::new(shared, newcomer(None), Parrot::default(), chatter, PICK);
+    assert_eq!(connection.run().await, Close::Idle);
+}
+
+#[tokio::test]
+async fn a_deadline_that_stays_does_not_keep_the_peer_from_being_heard() {
+    let mut peer = Peer::connect(false, 10);
+    let mut alarm = Alarm::new(peer.shared.clock);
+    let clock = peer.shared.clock;
+    let past = Some(clock.moment());
+    assert!(alarm.is_due(clock, past) && !alarm.is_due(clock, past) && alarm.is_due(clock, past));
+    assert!(!alarm.is_due(clock, Some(clock.moment().after(FAR))));
+    assert_eq!(peer.ask("due 3600000; reserve 1").await, "reserved 1 true");
+}
+
+#[tokio::test]
+async fn refusals_and_strays_are_counted_by_their_code() {
+    // F-8, M-55
+    let mut peer = Peer::connect(false, 10);
+    assert_eq!(peer.ask("refuse; keep; keep; stray; reserve 1").await, "reserved 1 true");
+    let metrics = peer.end().await;
+    for line in [
+        "sluice_channels_refused_total{protocol=\"stratum_v2\",code=\"unknown-user\"} 1",
+        "sluice_updates_refused_total{protocol=\"stratum_v2\",code=\"invalid-channel-id\"} 2",
+        "sluice_strayed_total{protocol=\"stratum_v2\",what=\"channel_bit\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_in_the_log_with_who_and_why() {
+    // F-25
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false);
+    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let mut peer = Peer::connect(false, 1);
+    assert_eq!(peer.ask("reserve 1").await, "reserved 1 true");
+    assert_eq!(peer.ask("refuse; keep; stray; reserve 2").await, "reserved 2 false");
+    assert_eq!(peer.ask("login 3 mal\u{1b}[31m\u{202e}lory").await, "authorized 3 false");
+    peer.end().await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let who = "conn.id=1 peer.addr=127.0.0.1 protocol=stratum_v2";
+    for (what, why) in [
+        ("channel refused", "code=\"unknown-user\""),
+        ("channel not changed", "code=\"invalid-channel-id\""),
+        ("not as specified, let pass", "code=\"channel_bit\""),
+        ("no place for a channel", "code=\"channels\""),
+        (
+            "login refused",
+            "outcome=\"forbidden\" username=\"mal\\u{1b}[31m\\u{202e}lory\" said=\"nobody comes in\"",
+        ),
+    ] {
+        let is_told = text.lines().any(|line| line.contains(&format!("{what} {who} {why}")));
+        assert!(is_told, "{what}: {why} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn fresh_work_is_made_once_for_all_who_need_one() {
+    // V1-41, M-52
+    let board = board(false);
+    let (alice, bob) = (name("alice"), name("bob"));
+    assert!(board.fresh(&alice, None).is_none(), "no job was made yet");
+    publish(&board, None);
+    let (posting, _) = board.subscribe(&alice);
+    let posted = posting.borrow().clone().unwrap().job.id;
+    assert_eq!(board.fresh(&alice, None).unwrap().job.id, posted, "what is there will do");
+    let variant = board.fresh(&alice, Some(posted)).unwrap().job.id;
+    assert_ne!(variant, posted);
+    assert_eq!(board.fresh(&bob, Some(posted)).unwrap().job.id, variant, "one for both");
+    assert_ne!(board.fresh(&bob, Some(variant)).unwrap().job.id, variant);
+}
+
+#[test]
+fn who_asks_for_fresh_work_at_the_same_time_gets_it() {
+    let board = board(false);
+    let alice = name("alice");
+    assert!(board.fresh(&alice, None).is_none());
+    publish(&board, None);
+    let posted = board.fresh(&alice, None).unwrap().job.id;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut sent = posted;
+                for _ in 0..50 {
+                    let fresh = board.fresh(&alice, Some(sent)).unwrap().job.id;
+                    assert!(fresh > sent, "{fresh} after {sent}");
+                    sent = fresh;
+                }
+            });
+        }
+        scope.spawn(|| (0..20).for_each(|_| publish(&board, None)));
+    });
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use bitcoin::secp256k1::SecretKey;
+use bitcoin::secp256k1::{self, Secp256k1, SecretKey, schnorr};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -122,7 +122,7 @@ fn the_vector_from_the_clients_side() {
 
 #[test]
 fn the_vectors_last_hash_and_keys() {
-    // N-12
+    // N-3, N-5, N-12: they come of every key, hash and code before.
     let mut state = vector_responder();
     state.read_message(&array::<ACT_1>(E_I.1), &mut [0; MAC]).unwrap();
     state.write_message(&vector_certificate(), &mut [0; ACT_2]).unwrap();
@@ -247,6 +247,26 @@ fn the_client_refuses_other_versions() {
     let (initiator, act1) = Initiator::begin(vector_initiator(), Some(authority().public())).unwrap();
     let (act2, _) = respond(vector_responder(), &act1, &certificate).unwrap();
     assert_eq!(initiator.finish(&act2, NOW).err(), Some(CertificateError::Version(1).into()));
+}
+
+#[test]
+fn keys_codes_and_signatures_have_their_sizes() {
+    // N-3, F-26: keys of 64 bytes on the wire, codes of 16, and what BIP340 makes of 32 bytes of key and 64 of signature.
+    let (act2, _) = respond(vector_responder(), &array(E_I.1), &vector_certificate()).unwrap();
+    assert_eq!(act2.len(), 64 + (64 + 16) + (2 + 4 + 4 + 64 + 16));
+    let secp = Secp256k1::new();
+    let x_only = |secret: &str| {
+        let secret = SecretKey::from_slice(&array::<32>(secret)).unwrap();
+        secret.x_only_public_key(&secp).0
+    };
+    let certificate = vector_certificate();
+    let (claims, signature) = certificate.split_at(2 + 4 + 4);
+    let server: [u8; 32] = x_only(S.0).serialize();
+    let digest = Sha256::digest([claims, &server].concat());
+    let authority = x_only(&format!("{:064x}", 3));
+    let signature = schnorr::Signature::from_slice(signature).unwrap();
+    let signed = secp.verify_schnorr(&signature, &secp256k1::Message::from_digest(digest.into()), &authority);
+    assert_eq!(signed, Ok(()));
 }
 
 proptest! {

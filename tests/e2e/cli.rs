@@ -19,8 +19,19 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn every_command_has_help_with_an_example() -> Result<()> {
-    let commands: [&[&str]; 7] =
-        [&["demo"], &["run"], &["check"], &["keygen"], &["status"], &["plugin"], &["plugin", "inspect"]];
+    let commands: [&[&str]; 11] = [
+        &["demo"],
+        &["run"],
+        &["check"],
+        &["keygen"],
+        &["status"],
+        &["plugin"],
+        &["plugin", "inspect"],
+        &["audit"],
+        &["ledger"],
+        &["ledger", "export"],
+        &["ledger", "backup"],
+    ];
     for command in commands {
         let output = sluice(&[command, &["--help"]].concat())?;
         let help = text(&output);
@@ -30,7 +41,9 @@ fn every_command_has_help_with_an_example() -> Result<()> {
     }
     let overview = text(&sluice(&["--help"])?);
     ensure!(
-        ["demo", "run", "check", "keygen", "status", "plugin"].iter().all(|name| overview.contains(name)),
+        ["demo", "run", "check", "keygen", "status", "plugin", "audit", "ledger"]
+            .iter()
+            .all(|name| overview.contains(name)),
         "{overview}"
     );
     ensure!(!overview.contains("compile-component"), "what is internal shows in {overview}");

@@ -16,9 +16,12 @@ async fn the_demo_says_how_to_connect_and_finds_a_block() -> Result<()> {
     let paste = format!("stratum+tcp://{}", pool.sv1);
     ensure!(pool.output().lines().iter().any(|line| line.contains(&paste)), "no line to paste");
     pool.output().find(FIRST_BLOCK, |line| line.contains("accepted by").then_some(())).await?;
-    let blocks = http::json(pool.http, "/api/v1/blocks").await?;
-    let first = blocks.as_array().and_then(|blocks| blocks.last()).context("no block in the API")?;
-    ensure!(first["state"] == "accepted", "{first}");
+    // The books hear of it a moment later. The demo's chain has other miners, who may take its place.
+    let entered = |blocks: &serde_json::Value| {
+        let state = blocks.as_array()?.last()?["state"].as_str()?;
+        ["accepted", "immature", "orphaned"].contains(&state).then_some(())
+    };
+    http::json_until(pool.http, "/api/v1/blocks", sluice_tests::SOON, entered).await?;
     let settled =
         |credits: &serde_json::Value| credits.as_array().is_some_and(|list| !list.is_empty()).then_some(());
     http::json_until(pool.http, "/api/v1/credits", sluice_tests::SOON, settled).await

@@ -2,6 +2,7 @@
 //!
 //! Every module starts pools of its own, so that all tests run beside each other.
 
+mod audit;
 mod cli;
 mod crash;
 mod damage;
@@ -11,6 +12,7 @@ mod nodes;
 mod pipelined;
 mod regtest;
 mod reload;
+mod reorg;
 mod shipped;
 mod sv2_abuse;
 mod sv2_identity;

@@ -61,7 +61,7 @@ async fn two_blocks_in_one_segment_are_both_handed_in() -> Result<()> {
     // One of them wins the height; the other lost the race, and both have a verdict.
     http::json_until(pool.http, "/api/v1/blocks", SOON, |list| {
         let states: Vec<&str> = list.as_array()?.iter().filter_map(|block| block["state"].as_str()).collect();
-        (states.len() == 2 && states.contains(&"accepted") && states.contains(&"rejected")).then_some(())
+        (states.len() == 2 && states.contains(&"immature") && states.contains(&"rejected")).then_some(())
     })
     .await
 }

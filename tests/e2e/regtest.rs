@@ -31,7 +31,7 @@ fn hash_of(share: &Share) -> BlockHash {
 }
 
 /// Mines a block through the pool and returns it as the node has it, and the job it was made of.
-async fn mine_through(node: &Bitcoind, miner: &mut Miner) -> Result<(Block, Job)> {
+pub(crate) async fn mine_through(node: &Bitcoind, miner: &mut Miner) -> Result<(Block, Job)> {
     let best = node.best()?;
     let job = match miner.job().await? {
         job if connects(&job, best) => job,

@@ -108,6 +108,22 @@ impl Bitcoind {
         Ok(serde_json::from_value(hashes)?)
     }
 
+    /// Takes a block, and all on top of it, for invalid.
+    ///
+    /// # Errors
+    /// The node refuses.
+    pub fn invalidate(&self, hash: &BlockHash) -> Result<()> {
+        self.call("invalidateblock", &[json!(hash.to_string())]).map(drop)
+    }
+
+    /// Takes it for valid again; the chain with the most work wins.
+    ///
+    /// # Errors
+    /// The node refuses.
+    pub fn reconsider(&self, hash: &BlockHash) -> Result<()> {
+        self.call("reconsiderblock", &[json!(hash.to_string())]).map(drop)
+    }
+
     /// # Errors
     /// The node refuses.
     pub fn best(&self) -> Result<BlockHash> {

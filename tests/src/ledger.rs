@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use bitcoin::BlockHash;
 use rusqlite::{Connection, OpenFlags};
 
 /// What the ledger keeps of a share's hash: the first 16 bytes as Bitcoin serialises it.
@@ -109,6 +110,38 @@ pub fn imbalance(data: &Path) -> Result<(i64, u32)> {
     let unbalanced =
         "SELECT count(*) FROM (SELECT journal FROM entries GROUP BY journal HAVING sum(amount) <> 0)";
     Ok((total, connection.query_row(unbalanced, [], |row| row.get(0))?))
+}
+
+/// What the books have of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Booked {
+    pub state: String,
+    /// Bookings and reversals.
+    pub transactions: u32,
+    /// What it brought in, all transactions together.
+    pub reward: i64,
+    /// What it gave to accounts and to the house and paid out in its coinbase, in absolute terms.
+    pub moved: i64,
+}
+
+/// # Errors
+/// The file cannot be read, or does not have the block.
+pub fn booked(data: &Path, block: &BlockHash) -> Result<Booked> {
+    let hash: &[u8] = block.as_ref();
+    let row = open(data)?.query_row(
+        "SELECT state, (SELECT count(*) FROM journal WHERE block = blocks.id), \
+         (SELECT coalesce(sum(amount), 0) FROM entries JOIN journal ON journal.id = journal \
+          WHERE block = blocks.id AND book = 'reward'), \
+         (SELECT coalesce(sum(abs(amount)), 0) FROM (SELECT sum(amount) AS amount FROM entries \
+          JOIN journal ON journal.id = journal WHERE block = blocks.id AND book <> 'reward' \
+          GROUP BY book, account, reason)) FROM blocks WHERE hash = ?",
+        [hash],
+        |row| {
+            let (state, transactions, reward, moved) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(Booked { state, transactions, reward, moved })
+        },
+    )?;
+    Ok(row)
 }
 
 /// How many settled rounds there are.

@@ -1,4 +1,4 @@
-//! Found blocks, their state, and the rounds they close.
+//! Found blocks and the rounds they close.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use sluice_core::units::{Difficulty, Timestamp};
 
 use crate::error::LedgerError;
 use crate::insert::{sql, unsigned};
+use crate::life::BlockState;
 use crate::window::Ask;
 
 /// An output of a block's coinbase.
@@ -40,45 +41,6 @@ pub struct BlockRow {
     pub payments: Vec<Payment>,
     /// The payout plan's window at that moment.
     pub window: Window,
-}
-
-/// What became of a block.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BlockState {
-    /// Written down, not yet handed to a node.
-    Found,
-    Submitted,
-    Accepted,
-    /// Its shares belong to the next block's round.
-    Rejected {
-        reason: String,
-    },
-}
-
-impl BlockState {
-    /// `found`, `submitted`, `accepted` or `rejected`.
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Found => "found",
-            Self::Submitted => "submitted",
-            Self::Accepted => "accepted",
-            Self::Rejected { .. } => "rejected",
-        }
-    }
-
-    pub(crate) fn from_label(label: &str, reason: String) -> Self {
-        match label {
-            "submitted" => Self::Submitted,
-            "accepted" => Self::Accepted,
-            "rejected" => Self::Rejected { reason },
-            _ => Self::Found,
-        }
-    }
-
-    fn reason(&self) -> &str {
-        if let Self::Rejected { reason } = self { reason } else { "" }
-    }
 }
 
 /// An accepted block whose round waits for a settlement.
@@ -139,22 +101,6 @@ fn insert_payments(transaction: &Transaction<'_>, block: i64, payments: &[Paymen
     Ok(())
 }
 
-pub(crate) fn set_state(
-    transaction: &Transaction<'_>,
-    hash: BlockHash,
-    state: &BlockState,
-) -> Result<(), LedgerError> {
-    let id = find(transaction, hash)?.id;
-    if is_settled(transaction, id)? && *state != BlockState::Accepted {
-        return Err(LedgerError::Settled(hash));
-    }
-    transaction.execute(
-        "UPDATE blocks SET state = ?, reason = ? WHERE id = ?",
-        params![state.label(), state.reason(), id],
-    )?;
-    Ok(())
-}
-
 pub(crate) fn is_settled(connection: &Connection, block: i64) -> rusqlite::Result<bool> {
     connection.query_row("SELECT EXISTS (SELECT 1 FROM rounds WHERE block = ?)", [block], |row| row.get(0))
 }
@@ -163,7 +109,7 @@ pub(crate) fn is_settled(connection: &Connection, block: i64) -> rusqlite::Resul
 pub(crate) struct StoredBlock {
     pub(crate) id: i64,
     pub(crate) hash: BlockHash,
-    pub(crate) accepted: bool,
+    pub(crate) state: BlockState,
     pub(crate) subsidy: Amount,
     pub(crate) fees: Amount,
     height: u32,
@@ -174,7 +120,7 @@ pub(crate) struct StoredBlock {
     window: String,
 }
 
-const STORED: &str = "SELECT id, hash, state = 'accepted', subsidy, fees, height, at_ms, worker, network_difficulty, \
+const STORED: &str = "SELECT id, hash, state, subsidy, fees, height, at_ms, worker, network_difficulty, \
                       through, window FROM blocks";
 
 impl StoredBlock {
@@ -182,7 +128,7 @@ impl StoredBlock {
         Ok(Self {
             id: row.get(0)?,
             hash: BlockHash::from_byte_array(row.get(1)?),
-            accepted: row.get(2)?,
+            state: BlockState::from_label(&row.get::<_, String>(2)?),
             subsidy: Amount::from_sat(unsigned(row.get(3)?)),
             fees: Amount::from_sat(unsigned(row.get(4)?)),
             height: row.get(5)?,
@@ -241,10 +187,11 @@ pub(crate) fn find(connection: &Connection, hash: BlockHash) -> Result<StoredBlo
     found.ok_or(LedgerError::UnknownBlock(hash))
 }
 
-/// Accepted, not settled, oldest first.
+/// Accepted, in the chain or not looked for yet, not settled, oldest first.
 pub(crate) fn unsettled(connection: &Connection) -> rusqlite::Result<Vec<StoredBlock>> {
-    let text =
-        format!("{STORED} WHERE state = 'accepted' AND id NOT IN (SELECT block FROM rounds) ORDER BY id");
+    let text = format!(
+        "{STORED} WHERE state IN ('accepted', 'immature', 'mature') AND id NOT IN (SELECT block FROM rounds) ORDER BY id"
+    );
     let mut statement = connection.prepare(&text)?;
     statement.query_map([], StoredBlock::read)?.collect()
 }

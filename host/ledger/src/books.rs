@@ -10,6 +10,9 @@
 //! An account's balance is what it has earned and not yet got. The house's is negative where the coinbase paid the pool
 //! more than its fee: that much it holds for the accounts. Triggers refuse a transaction that does not sum to zero and
 //! any change to one that was sealed.
+//!
+//! A block that leaves the chain takes its reward and its coinbase's payments with it: its transaction is reversed, entry by
+//! entry. One that comes back has it booked again. A block's transactions are numbered; odd ones book, even ones reverse.
 
 use rusqlite::{OptionalExtension, Transaction, params};
 use sluice_core::bitcoin::{Amount, BlockHash};
@@ -20,6 +23,9 @@ use crate::blocks::{self, StoredBlock};
 use crate::error::LedgerError;
 use crate::insert::sql;
 use crate::open::now;
+
+/// The transaction that a settlement books; the later ones of a block repeat or reverse it.
+const FIRST: i64 = 1;
 
 /// A round and what a policy made of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +56,7 @@ pub(crate) fn settle(
     }
     check(&block, settlement)?;
     insert_round(transaction, block.id, settlement)?;
-    let mut journal = Journal::open(transaction, block.id)?;
+    let mut journal = Journal::open(transaction, block.id, FIRST)?;
     journal.enter(Book::Reward, Cause::Reward, -signed(block.reward()), "")?;
     for credit in &settlement.credits {
         let book = journal.book_of(&credit.account)?;
@@ -61,8 +67,45 @@ pub(crate) fn settle(
     Ok(true)
 }
 
+/// Brings the books to where the block is: its round booked if it `counts`, reversed if not. Does nothing where they are
+/// there already, or where the round is not settled.
+pub(crate) fn follow(transaction: &Transaction<'_>, block: i64, counts: bool) -> Result<(), LedgerError> {
+    let last: i64 = transaction
+        .prepare_cached("SELECT coalesce(max(number), 0) FROM journal WHERE block = ?")?
+        .query_row([block], |row| row.get(0))?;
+    let booked = last % 2 == 1;
+    if last < FIRST || booked == counts {
+        return Ok(());
+    }
+    let journal = Journal::open(transaction, block, last + 1)?;
+    journal.repeat(block, if counts { Repeat::Again } else { Repeat::Reversed })?;
+    Ok(journal.seal()?)
+}
+
+/// How a block's first transaction is repeated.
+#[derive(Clone, Copy, Debug)]
+enum Repeat {
+    Again,
+    Reversed,
+}
+
+impl Repeat {
+    const fn statement(self) -> &'static str {
+        match self {
+            Self::Again => {
+                "INSERT INTO entries SELECT ?, line, book, account, cause, amount, reason FROM entries \
+                 WHERE journal = (SELECT id FROM journal WHERE block = ? AND number = ?)"
+            }
+            Self::Reversed => {
+                "INSERT INTO entries SELECT ?, line, book, account, 'reversal', -amount, reason FROM entries \
+                 WHERE journal = (SELECT id FROM journal WHERE block = ? AND number = ?)"
+            }
+        }
+    }
+}
+
 fn check(block: &StoredBlock, settlement: &Settlement) -> Result<(), LedgerError> {
-    if !block.accepted {
+    if !block.state.counts() {
         return Err(LedgerError::NotAccepted(block.hash));
     }
     let reward = block.reward();
@@ -161,9 +204,9 @@ struct Journal<'a> {
 }
 
 impl<'a> Journal<'a> {
-    fn open(transaction: &'a Transaction<'a>, block: i64) -> rusqlite::Result<Self> {
-        transaction
-            .execute("INSERT INTO journal (at_ms, block) VALUES (?, ?)", params![sql(now().0), block])?;
+    fn open(transaction: &'a Transaction<'a>, block: i64, number: i64) -> rusqlite::Result<Self> {
+        let row = params![sql(now().0), block, number];
+        transaction.execute("INSERT INTO journal (at_ms, block, number) VALUES (?, ?, ?)", row)?;
         Ok(Self { transaction, id: transaction.last_insert_rowid(), line: 0 })
     }
 
@@ -190,7 +233,12 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
-    /// A trigger refuses it where the entries do not sum to zero.
+    fn repeat(&self, block: i64, how: Repeat) -> rusqlite::Result<()> {
+        self.transaction.prepare_cached(how.statement())?.execute(params![self.id, block, FIRST])?;
+        Ok(())
+    }
+
+    /// A trigger refuses it where the entries do not sum to zero, or do not undo the block's transaction before.
     fn seal(self) -> rusqlite::Result<()> {
         self.transaction.execute("UPDATE journal SET sealed = 1 WHERE id = ?", [self.id])?;
         Ok(())

@@ -61,7 +61,7 @@ pub enum LedgerError {
     UnknownBlock(BlockHash),
     #[error("block {0} is not accepted; only an accepted block's round is settled")]
     NotAccepted(BlockHash),
-    #[error("block {0} is settled; its state does not change any more")]
+    #[error("block {0} is settled; a node's refusal comes too late, only the chain can take it away")]
     Settled(BlockHash),
     #[error("credits come to {credits}, the block's reward is {reward}; they have to be equal")]
     NotTheReward { credits: Amount, reward: Amount },

@@ -13,11 +13,12 @@ use sluice_core::units::{Difficulty, Timestamp};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::blocks::{self, BlockRow, BlockState, NewBlock, OpenRound, StoredBlock};
+use crate::blocks::{self, BlockRow, NewBlock, OpenRound, StoredBlock};
 use crate::books::{self, Settlement};
 use crate::checkpoint::Checkpointer;
 use crate::error::{AppendError, LedgerError, NamesFull, OpenError, Stopped};
 use crate::job::{Job, Reply};
+use crate::life::{self, Change, Place, Verdict, WatchedBlock};
 use crate::names::Interned;
 use crate::open::{self, Durability, now};
 use crate::query::{self, Balance, BlockView, CreditRow, Totals, WorkerRow};
@@ -267,12 +268,38 @@ impl Ledger {
         Ok(())
     }
 
-    /// What became of a block. On disk when this returns.
+    /// What the nodes said of a block; a block that was seen in the chain, or beside it, stays as it is. On disk when this
+    /// returns.
     ///
     /// # Errors
     /// [`LedgerError::UnknownBlock`], [`LedgerError::Settled`].
-    pub async fn block_state(&self, hash: BlockHash, state: BlockState) -> Result<(), LedgerError> {
-        self.transact(move |transaction, _| blocks::set_state(transaction, hash, &state)).await
+    pub async fn block_verdict(&self, hash: BlockHash, verdict: Verdict) -> Result<(), LedgerError> {
+        self.transact(move |transaction, _| life::judge(transaction, hash, &verdict)).await
+    }
+
+    /// Enters where blocks stand in the chain, and books what follows from it, in one transaction: the credits of a block
+    /// that left the chain are reversed, those of one that came back are booked again, each once however often it is told.
+    /// Returns what changed, block by block in the order given. On disk when this returns.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownBlock`]; nothing was changed.
+    pub async fn block_places(&self, places: Vec<(BlockHash, Place)>) -> Result<Vec<Change>, LedgerError> {
+        self.transact(move |transaction, _| {
+            places.iter().map(|(hash, place)| life::place(transaction, *hash, *place)).collect()
+        })
+        .await
+    }
+
+    /// Blocks that are not final, in the order in which they were found, at most `limit`, from the first whose number is
+    /// above `after`. Those that are not in the chain are left out once the chain's `tip` is
+    /// [`ORPHANS_WATCHED`](crate::ORPHANS_WATCHED) blocks above them.
+    pub async fn watched_blocks(
+        &self,
+        after: i64,
+        tip: u32,
+        limit: usize,
+    ) -> Result<Vec<WatchedBlock>, LedgerError> {
+        self.read(move |connection, _| Ok(life::watched(connection, after, tip, limit)?)).await
     }
 
     /// The rounds of accepted blocks that are not settled, oldest first, each as of its block's share. May read a whole

@@ -5,7 +5,8 @@
 //! - Windows of work by account ([`Ledger::contributions`]) and statistics by worker are derived from the log, kept in
 //!   memory and rebuilt from it (`window`, `live`, `totals`).
 //! - A found block closes a round ([`Ledger::block_found`]); an accepted one's round is settled once
-//!   ([`Ledger::settle_round`]), in double entry.
+//!   ([`Ledger::settle_round`]), in double entry. What a block that leaves the chain had brought is reversed, and booked
+//!   again if it comes back ([`Ledger::block_places`]).
 //!
 //! Chart of accounts (see `books`): `reward` is debited with what a block brought in; each `account`, and the `house`,
 //! is credited with its part and debited with what the coinbase paid it; `coinbase` is credited with what was paid. Each
@@ -13,30 +14,42 @@
 //!
 //! docs/ledger.md has the schema, sizes and what survives what.
 
+mod audit;
+mod backup;
 mod blocks;
 mod books;
 mod checkpoint;
 mod error;
+mod export;
 mod insert;
 mod job;
 mod ledger;
+mod life;
 mod live;
 mod names;
 mod open;
 mod query;
 mod queue;
+mod readonly;
 mod sums;
 mod templates;
 mod totals;
 mod window;
 mod writer;
 
-pub use blocks::{BlockRow, BlockState, OpenRound, Payment};
+pub use audit::{
+    Difference, Finding, Judge, MissingPolicy, NoAnswer, PolicyRecord, Progress, Report, Subject, audit,
+};
+pub use backup::{BackedUp, backup};
+pub use blocks::{BlockRow, OpenRound, Payment};
 pub use books::Settlement;
 pub use error::{AppendError, LedgerError, NamesFull, OpenError, Stopped};
+pub use export::{Exported, export};
 pub use ledger::{Contributions, Ledger, LedgerConfig, QUEUE_LIMIT};
+pub use life::{BlockState, Change, INCONCLUSIVE, MATURITY, ORPHANS_WATCHED, Place, Verdict, WatchedBlock};
 pub use names::NAMES_LIMIT;
 pub use open::Durability;
 pub use query::{Balance, BlockView, CreditRow, ROWS_LIMIT, Totals, WorkerRow};
+pub use readonly::{FileError, database_in};
 pub use templates::{TEMPLATES_LIMIT, TemplateFacts};
 pub use writer::LedgerHealth;

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 use sluice_core::ids::{AccountId, AccountName, ShareSeq, WorkerId, WorkerName};
 use sluice_core::units::Timestamp;
 use tracing::{info, warn};
@@ -17,7 +17,7 @@ use crate::queue::{Queue, Resume};
 /// "SLGR": tells our file from another program's.
 const APPLICATION_ID: i64 = 0x534c_4752;
 /// The steps from an empty file to the present schema; `user_version` counts those done. Never changed, only added to.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 /// Up to this size the whole file is checked at the start (about five seconds per GiB); beyond it, all but the share log.
 const CHECK_LIMIT_BYTES: u64 = 2 << 30;
 /// Page cache of a connection, in KiB. The writer only appends.
@@ -135,10 +135,13 @@ fn count_tables(connection: &Connection) -> rusqlite::Result<i64> {
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let mut run = || {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        // Written anew, a table must not take along the rows that name it; what they name is checked below.
+        connection.pragma_update(None, "foreign_keys", false)?;
         let done: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         for (version, step) in (1i64..).zip(MIGRATIONS).skip(usize::try_from(done).unwrap_or(0)) {
             let transaction = connection.transaction()?;
             transaction.execute_batch(step)?;
+            check_references(&transaction)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             transaction.pragma_update(None, "user_version", version)?;
             transaction.commit()?;
@@ -147,6 +150,16 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
         Ok(())
     };
     run().map_err(|source| refused(path, source))
+}
+
+/// Every row that a row names is there.
+fn check_references(connection: &Connection) -> rusqlite::Result<()> {
+    let table: Option<String> =
+        connection.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).optional()?;
+    table.map_or(Ok(()), |table| {
+        let problem = format!("a row of {table} names another that is not there");
+        Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(problem)))
+    })
 }
 
 /// SQLite's own check, and that the books are whole.

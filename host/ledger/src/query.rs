@@ -8,8 +8,9 @@ use sluice_core::ids::Protocol;
 use sluice_core::units::{Difficulty, Hashrate, Timestamp};
 use std::time::Duration;
 
-use crate::blocks::{BlockState, Payment};
+use crate::blocks::Payment;
 use crate::insert::{sql, unsigned};
+use crate::life::BlockState;
 use crate::live::WorkerStats;
 use crate::names::Names;
 use crate::sums::difficulty_of;
@@ -37,8 +38,9 @@ pub struct WorkerRow {
 pub struct BlockView {
     pub hash: BlockHash,
     pub height: u32,
-    /// `found`, `submitted`, `accepted` or `rejected`.
-    pub state: &'static str,
+    pub state: BlockState,
+    /// As of the last look at the chain; 0 outside of it. Of a mature block: when it became so.
+    pub confirmations: u32,
     /// Why it was rejected.
     pub reason: String,
     pub settled: bool,
@@ -56,6 +58,8 @@ pub struct BlockView {
 pub struct CreditRow {
     pub block: BlockHash,
     pub height: u32,
+    /// Of the block: what an orphaned one was credited with counts for nothing.
+    pub state: BlockState,
     pub at: Timestamp,
     /// Empty: the house.
     pub account: String,
@@ -70,7 +74,12 @@ pub struct CreditRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Balance {
     pub account: String,
+    /// The sum of the next two.
     pub sat: i64,
+    /// From blocks that are final.
+    pub mature_sat: i64,
+    /// From blocks that a reorganisation could still take away.
+    pub immature_sat: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -119,7 +128,7 @@ fn worker(id: u32, stats: &WorkerStats, hashrate: Hashrate, names: &Names) -> Op
 pub(crate) fn blocks(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<BlockView>> {
     let mut statement = connection.prepare_cached(
         "SELECT b.hash, b.height, b.state, b.reason, b.at_ms, a.name, w.name, b.difficulty, b.network_difficulty, \
-         b.subsidy + b.fees, EXISTS (SELECT 1 FROM rounds WHERE block = b.id), b.id \
+         b.subsidy + b.fees, EXISTS (SELECT 1 FROM rounds WHERE block = b.id), b.id, b.confirmations \
          FROM blocks b JOIN workers w ON w.id = b.worker JOIN accounts a ON a.id = w.account \
          ORDER BY b.id DESC LIMIT ?",
     )?;
@@ -132,11 +141,11 @@ pub(crate) fn blocks(connection: &Connection, limit: usize) -> rusqlite::Result<
 }
 
 fn block(row: &Row<'_>) -> rusqlite::Result<BlockView> {
-    let state = BlockState::from_label(&row.get::<_, String>(2)?, String::new());
     Ok(BlockView {
         hash: BlockHash::from_byte_array(row.get(0)?),
         height: row.get(1)?,
-        state: state.label(),
+        state: BlockState::from_label(&row.get::<_, String>(2)?),
+        confirmations: row.get(12)?,
         reason: row.get(3)?,
         at: Timestamp(unsigned(row.get(4)?)),
         account: row.get(5)?,
@@ -164,9 +173,9 @@ fn payments(connection: &Connection, block: i64) -> rusqlite::Result<Vec<Payment
 pub(crate) fn credits(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<CreditRow>> {
     let mut statement = connection.prepare_cached(
         "SELECT b.hash, b.height, r.at_ms, coalesce(a.name, ''), e.amount, e.reason, r.policy_name, r.policy_version, \
-         r.policy_hash FROM entries e JOIN journal j ON j.id = e.journal JOIN rounds r ON r.block = j.block \
+         r.policy_hash, b.state FROM entries e JOIN journal j ON j.id = e.journal JOIN rounds r ON r.block = j.block \
          JOIN blocks b ON b.id = j.block LEFT JOIN accounts a ON a.id = e.account \
-         WHERE e.cause = 'credit' ORDER BY e.journal DESC, e.line LIMIT ?",
+         WHERE e.cause = 'credit' AND j.number = 1 ORDER BY e.journal DESC, e.line LIMIT ?",
     )?;
     let read = |row: &Row<'_>| {
         Ok(CreditRow {
@@ -179,6 +188,7 @@ pub(crate) fn credits(connection: &Connection, limit: usize) -> rusqlite::Result
             policy_name: row.get(6)?,
             policy_version: row.get(7)?,
             policy_hash: row.get(8)?,
+            state: BlockState::from_label(&row.get::<_, String>(9)?),
         })
     };
     statement.query_map([rows(limit)], read)?.collect()
@@ -187,10 +197,16 @@ pub(crate) fn credits(connection: &Connection, limit: usize) -> rusqlite::Result
 /// Sorted by account, the house first.
 pub(crate) fn balances(connection: &Connection) -> rusqlite::Result<Vec<Balance>> {
     let mut statement = connection.prepare_cached(
-        "SELECT coalesce(a.name, '') AS name, sum(e.amount) FROM entries e LEFT JOIN accounts a ON a.id = e.account \
+        "SELECT coalesce(a.name, '') AS name, sum(e.amount), sum(iif(b.state = 'mature', e.amount, 0)) \
+         FROM entries e JOIN journal j ON j.id = e.journal JOIN blocks b ON b.id = j.block \
+         LEFT JOIN accounts a ON a.id = e.account \
          WHERE e.book IN ('account', 'house') GROUP BY e.account ORDER BY name",
     )?;
-    statement.query_map([], |row| Ok(Balance { account: row.get(0)?, sat: row.get(1)? }))?.collect()
+    let read = |row: &Row<'_>| {
+        let (sat, mature_sat): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(Balance { account: row.get(0)?, sat, mature_sat, immature_sat: sat - mature_sat })
+    };
+    statement.query_map([], read)?.collect()
 }
 
 pub(crate) fn books_sum(connection: &Connection) -> rusqlite::Result<i64> {

@@ -10,6 +10,8 @@
 //! - `DurationMs(d)`: the shares not older than d before the newest. The log's time never decreases.
 //! - `None`: no share.
 
+pub(crate) mod replay;
+
 use std::ops::ControlFlow;
 
 use rusqlite::{Connection, OptionalExtension, Row};

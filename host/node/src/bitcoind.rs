@@ -11,15 +11,16 @@ mod board;
 mod longpoll;
 mod poller;
 
-use std::sync::{Arc, Condvar, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluice_core::bitcoin::Network;
+use sluice_core::bitcoin::{BlockHash, Network};
 use tokio::sync::mpsc;
 
 use crate::address::NodeAddress;
 use crate::handle::{Crew, NodeHandle, Stop};
 use crate::health::Health;
+use crate::place::{Chainsight, Place};
 use crate::rpc::{Rpc, RpcError};
 use crate::sink::{BlockSink, SubmitAnswer};
 
@@ -135,10 +136,18 @@ fn spawn(
         Arc::new(NodeSink { rpc: Arc::clone(&part.submit), timeout: config.polling.submit })
     };
     let sinks = parts.iter().map(sink).collect();
+    let sight = |part: &Part| -> Arc<dyn Chainsight> {
+        Arc::new(NodeSight {
+            rpc: Mutex::new(Arc::clone(&part.look)),
+            name: part.look.name(),
+            timeout: config.polling.call,
+        })
+    };
+    let sights = parts.iter().map(sight).collect();
     let stopped = parts.clone();
     let stop: Stop = Box::new(move || stopped.iter().for_each(Part::stop));
     // Made before the threads: if one of them cannot start, dropping it ends the others.
-    let handle = NodeHandle { templates, health, sinks, crew: Crew { stop, ended } };
+    let handle = NodeHandle { templates, health, sinks, sights, crew: Crew { stop, ended } };
     for (node, part) in parts.iter().enumerate() {
         let poller = part.poller(node, config, board);
         run(format!("node-{node}"), &alive, move || poller.run())?;
@@ -167,6 +176,7 @@ struct Part {
     poll: Arc<Rpc>,
     wait: Arc<Rpc>,
     submit: Arc<Rpc>,
+    look: Arc<Rpc>,
     slot: Arc<Slot>,
     bell: Arc<Bell>,
 }
@@ -174,7 +184,14 @@ struct Part {
 impl Part {
     fn new(address: &NodeAddress) -> Self {
         let rpc = || Arc::new(Rpc::new(address.clone()));
-        Self { poll: rpc(), wait: rpc(), submit: rpc(), slot: Arc::default(), bell: Arc::default() }
+        Self {
+            poll: rpc(),
+            wait: rpc(),
+            submit: rpc(),
+            look: rpc(),
+            slot: Arc::default(),
+            bell: Arc::default(),
+        }
     }
 
     fn poller(&self, node: usize, config: &NodeConfig, board: &Arc<Board>) -> Poller {
@@ -208,6 +225,7 @@ impl Part {
         self.slot.stop();
         self.poll.close();
         self.wait.close();
+        self.look.close();
     }
 }
 
@@ -218,7 +236,7 @@ fn bounded_wait<'a, T>(
     until: Instant,
 ) -> Option<MutexGuard<'a, T>> {
     let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-    Some(changed.wait_timeout(guard, left).unwrap_or_else(std::sync::PoisonError::into_inner).0)
+    Some(changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0)
 }
 
 /// Blocks to one node.
@@ -238,5 +256,22 @@ impl BlockSink for NodeSink {
 
     fn interrupt(&self) {
         self.rpc.interrupt();
+    }
+}
+
+/// Questions about blocks to one node, one at a time.
+struct NodeSight {
+    rpc: Mutex<Arc<Rpc>>,
+    name: String,
+    timeout: Duration,
+}
+
+impl Chainsight for NodeSight {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn place(&self, hash: BlockHash, height: u32) -> Result<Place, RpcError> {
+        self.rpc.lock().unwrap_or_else(PoisonError::into_inner).place(hash, height, self.timeout)
     }
 }

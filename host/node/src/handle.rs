@@ -7,6 +7,7 @@ use sluice_core::template::Template;
 use tokio::sync::{mpsc, watch};
 
 use crate::health::ChainHealth;
+use crate::place::{Chainsight, Places};
 use crate::sink::BlockSink;
 
 /// How long [`NodeHandle::shutdown`] waits for its threads: longer than a connect may take.
@@ -33,6 +34,7 @@ pub struct NodeHandle {
     pub(crate) templates: watch::Receiver<Option<Arc<Template>>>,
     pub(crate) health: watch::Receiver<ChainHealth>,
     pub(crate) sinks: Vec<Arc<dyn BlockSink>>,
+    pub(crate) sights: Arc<[Arc<dyn Chainsight>]>,
     pub(crate) crew: Crew,
 }
 
@@ -49,6 +51,11 @@ impl NodeHandle {
     /// Where blocks go: every node, in order of preference. For [`crate::BlockStore::open`].
     pub fn sinks(&self) -> Vec<Arc<dyn BlockSink>> {
         self.sinks.clone()
+    }
+
+    /// Whom to ask where a block is. Fails once this handle is gone.
+    pub fn places(&self) -> Places {
+        Places { nodes: Arc::clone(&self.sights), health: self.health.clone() }
     }
 
     /// Ends the threads and waits for them, at most a few seconds.

@@ -1,8 +1,8 @@
 //! Templates in, blocks out: the only crate that talks to a Bitcoin node.
 //!
 //! [`bitcoind`] follows a list of nodes over RPC; [`sim`] is a chain that lives in this process. Both hand out a
-//! [`NodeHandle`]: a watch of templates, a watch of health, and one [`BlockSink`] per node. [`blocks`] keeps every
-//! block found on disk until those sinks have said what became of it.
+//! [`NodeHandle`]: a watch of templates, a watch of health, one [`BlockSink`] per node, and [`Places`] to ask where a
+//! block is. [`blocks`] keeps every block found on disk until those sinks have said what became of it.
 //!
 //! Nothing here knows miners, shares or accounts.
 
@@ -13,6 +13,7 @@ mod clock;
 mod handle;
 pub mod health;
 mod http;
+mod place;
 pub mod rpc;
 pub mod sim;
 mod sink;
@@ -23,6 +24,7 @@ pub use bitcoind::{NodeConfig, Polling, StartError, start};
 pub use blocks::{BlockEvent, BlockRecord, BlockStore, JournalError, Outcome};
 pub use handle::NodeHandle;
 pub use health::{ChainHealth, Health, NodeStatus};
+pub use place::{Place, PlaceError, Places};
 pub use rpc::{Rpc, RpcError};
 pub use sink::{BlockSink, SubmitAnswer};
 pub use template::TemplateError;

@@ -10,10 +10,11 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sluice_core::bitcoin::block::Header;
-use sluice_core::bitcoin::{Network, consensus};
+use sluice_core::bitcoin::{BlockHash, Network, consensus};
 
 use crate::address::{Auth, NodeAddress};
 use crate::http::{Http, HttpError, Line, basic};
+use crate::place::Place;
 use crate::sink::SubmitAnswer;
 use crate::template::{Received, TemplateError, encode_hex};
 
@@ -127,15 +128,45 @@ impl Rpc {
     }
 
     fn place_of(&self, block: &[u8], timeout: Duration) -> Result<SubmitAnswer, RpcError> {
+        let header = block.get(..80).and_then(|header| consensus::deserialize::<Header>(header).ok());
+        let Some(header) = header else { return Ok(SubmitAnswer::Inconclusive) };
+        let confirmations = self.confirmations(header.block_hash(), timeout)?;
+        Ok(if confirmations.is_some() { SubmitAnswer::Accepted } else { SubmitAnswer::Inconclusive })
+    }
+
+    /// `None` on a side chain.
+    fn confirmations(&self, hash: BlockHash, timeout: Duration) -> Result<Option<u32>, RpcError> {
         #[derive(Deserialize)]
-        struct Place {
+        struct Known {
             /// -1 on a side chain.
             confirmations: i64,
         }
-        let header = block.get(..80).and_then(|header| consensus::deserialize::<Header>(header).ok());
-        let Some(header) = header else { return Ok(SubmitAnswer::Inconclusive) };
-        let place: Place = self.call("getblockheader", &[json!(header.block_hash())], timeout)?;
-        Ok(if place.confirmations < 0 { SubmitAnswer::Inconclusive } else { SubmitAnswer::Accepted })
+        let known: Known = self.call("getblockheader", &[json!(hash)], timeout)?;
+        Ok(u32::try_from(known.confirmations).ok())
+    }
+
+    /// Where a block of `height` is. That it is not in the chain is taken for true only where another one has its place: a
+    /// node that is behind, or that has lost its last blocks, knows no better.
+    ///
+    /// # Errors
+    /// As [`Rpc::chain_info`].
+    pub fn place(&self, hash: BlockHash, height: u32, timeout: Duration) -> Result<Place, RpcError> {
+        /// Core's RPC_INVALID_ADDRESS_OR_KEY: it has no such block.
+        const UNKNOWN: i32 = -5;
+        /// Core's RPC_INVALID_PARAMETER: its chain is shorter.
+        const OUT_OF_RANGE: i32 = -8;
+        match self.confirmations(hash, timeout) {
+            Ok(Some(confirmations)) => return Ok(Place::InChain { confirmations }),
+            Ok(None) | Err(RpcError::Refused { code: UNKNOWN, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match self.call::<BlockHash>("getblockhash", &[json!(height)], timeout) {
+            // The chain moved between the two questions.
+            Ok(other) if other == hash => Ok(Place::Beyond),
+            Ok(_) => Ok(Place::Aside),
+            Err(RpcError::Refused { code: OUT_OF_RANGE, .. }) => Ok(Place::Beyond),
+            Err(error) => Err(error),
+        }
     }
 
     /// Any call, for what is not wrapped above.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluice_core::bitcoin::{CompactTarget, Network};
+use sluice_core::bitcoin::{BlockHash, CompactTarget, Network};
 use sluice_core::template::Template;
 use sluice_core::units::{Difficulty, Timestamp};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::now;
 use crate::handle::{Crew, NodeHandle};
 use crate::health::{ChainHealth, Health, NodeStatus};
+use crate::place::{Chainsight, Place};
 use crate::rpc::RpcError;
 use crate::sink::{BlockSink, SubmitAnswer};
 
@@ -99,7 +100,9 @@ pub fn start(config: SimConfig) -> Result<(NodeHandle, SimChain), std::io::Error
     })?;
     let sim = SimChain { shared };
     let sinks: Vec<Arc<dyn BlockSink>> = vec![Arc::new(sim.clone())];
-    Ok((NodeHandle { templates: template_watch, health: health_watch, sinks, crew }, sim))
+    let sight: Arc<dyn Chainsight> = Arc::new(sim.clone());
+    let sights = Arc::from([sight]);
+    Ok((NodeHandle { templates: template_watch, health: health_watch, sinks, sights, crew }, sim))
 }
 
 fn summary(health: Health, down_since: Option<Timestamp>) -> ChainHealth {
@@ -188,6 +191,16 @@ impl BlockSink for SimChain {
             self.shared.publish(&mut world);
         }
         Ok(answer)
+    }
+}
+
+impl Chainsight for SimChain {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
+    fn place(&self, hash: BlockHash, height: u32) -> Result<Place, RpcError> {
+        Ok(self.shared.world().chain.place(hash, height))
     }
 }
 

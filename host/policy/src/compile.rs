@@ -95,7 +95,7 @@ impl CodeCache {
     /// # Errors
     /// A directory that cannot be made, or that others may write.
     pub(crate) fn open(dir: &Path, compiler: Compiler, engine: Engine) -> Result<Self, StartError> {
-        let (code, wasm) = (dir.join("code"), dir.join("wasm"));
+        let (code, wasm) = (dir.join("code"), dir.join(crate::kept::DIR));
         for private in [dir, &code, &wasm] {
             make_private(private).map_err(|why| StartError::Cache { path: private.to_owned(), why })?;
         }

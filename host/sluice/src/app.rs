@@ -16,10 +16,11 @@ use sluice_ledger::{Durability, Ledger, LedgerConfig};
 use sluice_node::{BlockEvent, BlockStore, NodeHandle};
 use sluice_policy::{Compiler, Limits, Policies, PolicyConfig, SlotConfig};
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::blocks::{BlockDesk, BooksTask, Handed, JournalTask};
+use crate::chainwatch::ChainWatch;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
 use crate::health;
@@ -136,6 +137,7 @@ impl Start {
         let Shared { policies, ledger, metrics, .. } = &*shared;
         let (count, blocks_seen) = watch::channel(0);
         let (stop_journal, stopped) = oneshot::channel();
+        let accepted = Arc::new(Notify::new());
         let console = store.events();
         let mut block_tasks = JoinSet::new();
         let (books, entries) = JournalTask::channel();
@@ -152,8 +154,11 @@ impl Start {
             policies: policies.clone(),
             metrics: Arc::clone(metrics),
             count,
+            accepted: Arc::clone(&accepted),
         };
         block_tasks.spawn(books.run(entries, block_events, policies.payout_changed()));
+        let watch = ChainWatch::new(ledger.clone(), node.places(), Arc::clone(metrics));
+        tasks.spawn(watch.run(node.templates(), accepted));
         let grace = config.stratum_v1.no_work_grace;
         tasks.spawn(health::watch_node(
             node.health(),

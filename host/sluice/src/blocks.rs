@@ -15,10 +15,12 @@ use sluice_core::policy::payout::{Round, Window};
 use sluice_core::policy::split::split;
 use sluice_core::share::FoundBlock;
 use sluice_core::units::{Difficulty, Timestamp};
-use sluice_ledger::{BlockRow, BlockState, Ledger, LedgerError, Payment, Settlement};
+use sluice_ledger::{
+    BlockRow, BlockState, BlockView, INCONCLUSIVE, Ledger, LedgerError, Payment, Settlement, Verdict,
+};
 use sluice_node::{BlockEvent, BlockStore, Outcome};
 use sluice_policy::Policies;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::metrics::{BlockOutcome, Metrics};
@@ -166,6 +168,8 @@ pub struct BooksTask {
     pub metrics: Arc<Metrics>,
     /// Blocks in the ledger, for the status page.
     pub count: watch::Sender<u64>,
+    /// Told of each block that a node accepted, once the ledger has it.
+    pub accepted: Arc<Notify>,
 }
 
 enum Event {
@@ -255,7 +259,7 @@ impl BooksTask {
     async fn catch_up(&self) {
         let known = self.ledger.blocks(CATCH_UP).await.unwrap_or_default();
         let is_known = |hash: &BlockHash, outcome: &Outcome| {
-            known.iter().any(|block| block.hash == *hash && block.state == state_of(outcome).label())
+            known.iter().any(|block| block.hash == *hash && agrees(block, outcome))
         };
         match self.store.records() {
             Ok(records) => {
@@ -287,8 +291,13 @@ impl BooksTask {
                 return None;
             }
         };
-        match self.ledger.block_state(hash, state_of(outcome)).await {
-            Ok(()) => Some(protocol),
+        match self.ledger.block_verdict(hash, verdict_of(outcome)).await {
+            Ok(()) => {
+                if matches!(outcome, Outcome::Accepted { .. }) {
+                    self.accepted.notify_one();
+                }
+                Some(protocol)
+            }
             Err(LedgerError::Settled(_)) => None,
             Err(error) => {
                 tracing::error!(%error, %hash, "block state not written");
@@ -336,12 +345,23 @@ impl BooksTask {
     }
 }
 
-fn state_of(outcome: &Outcome) -> BlockState {
+fn verdict_of(outcome: &Outcome) -> Verdict {
     match outcome {
-        Outcome::Pending => BlockState::Submitted,
-        Outcome::Accepted { .. } => BlockState::Accepted,
-        Outcome::Inconclusive { .. } => BlockState::Rejected { reason: "inconclusive".to_owned() },
-        Outcome::Rejected { reason, .. } => BlockState::Rejected { reason: reason.clone() },
+        Outcome::Pending => Verdict::Submitted,
+        Outcome::Accepted { .. } => Verdict::Accepted,
+        Outcome::Inconclusive { .. } => Verdict::Rejected { reason: INCONCLUSIVE.to_owned() },
+        Outcome::Rejected { reason, .. } => Verdict::Rejected { reason: reason.clone() },
+    }
+}
+
+/// Whether the ledger has this outcome, or knows more from the chain.
+fn agrees(block: &BlockView, outcome: &Outcome) -> bool {
+    match block.state {
+        BlockState::Immature | BlockState::Mature | BlockState::Orphaned => true,
+        BlockState::Accepted => matches!(outcome, Outcome::Accepted { .. }),
+        BlockState::Rejected => matches!(outcome, Outcome::Inconclusive { .. } | Outcome::Rejected { .. }),
+        BlockState::Submitted => *outcome == Outcome::Pending,
+        BlockState::Found => false,
     }
 }
 

@@ -22,6 +22,10 @@ macro_rules! example {
     };
 }
 
+mod books;
+
+pub use books::{Audit, Backup, Export, LedgerCommand, LedgerFile};
+
 /// A Bitcoin mining pool whose policies are WebAssembly components, replaced while it runs.
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, propagate_version = true, after_help = example!("sluice demo", "sluice run --config config/regtest.toml"))]
@@ -38,6 +42,9 @@ pub enum Command {
     Keygen(Keygen),
     Status(Status),
     Plugin(Plugin),
+    Audit(Audit),
+    #[command(name = "ledger")]
+    Ledger(LedgerFile),
     CompileComponent(CompileComponent),
 }
 

@@ -1,11 +1,12 @@
 //! The pool as a library: the binary is a thin shell around it, and the tests drive it from outside.
 //!
 //! Reading order: [`app`] puts the parts together; [`net`] runs connections, [`jobs`] makes work, [`blocks`] takes
-//! blocks; [`identity`] is what SV2 miners know the pool by; [`http`], [`view`] and [`metrics`] show what happens; [`config`] and [`cli`] are what it is told.
+//! blocks, [`chainwatch`] follows them in the chain; [`identity`] is what SV2 miners know the pool by; [`http`], [`view`] and [`metrics`] show what happens; [`config`] and [`cli`] are what it is told.
 
 pub mod app;
 pub mod blocks;
 pub mod chain;
+pub mod chainwatch;
 pub mod cli;
 pub mod clock;
 pub mod commands;

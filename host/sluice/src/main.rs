@@ -45,6 +45,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => commands::check::run(&args.config, run::deeper_problems, out, problems)?,
         Command::Keygen(args) => commands::keygen::run(&args, clock::wall(), out)?,
         Command::Status(args) => commands::status::run(&args, out)?,
+        Command::Audit(args) => commands::audit::run(&args, out)?,
+        Command::Ledger(args) => commands::ledger::run(&args.command, out)?,
         Command::Plugin(cli::Plugin { command: PluginCommand::Inspect(args) }) => {
             commands::plugin::render(&run::inspect(&args.file)?, args.json, out)?
         }

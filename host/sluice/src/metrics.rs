@@ -24,8 +24,8 @@ use sluice_core::share::Reason;
 use sluice_core::units::{Hashrate, Moment};
 
 use history::{History, Sample};
-pub use labels::{BlockOutcome, LoginOutcome, Refused, ReloadLabel};
-use labels::{ByKind, ByNode, ByProtocol, ByReload, ByTwo};
+pub use labels::{BlockMove, BlockOutcome, LoginOutcome, Refused, ReloadLabel};
+use labels::{ByKind, ByMove, ByNode, ByProtocol, ByReload, ByTwo};
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,6 +49,7 @@ pub struct Metrics {
     strayed: Family<ByTwo, Counter>,
     logins: Family<ByTwo, Counter>,
     blocks: Family<ByTwo, Counter>,
+    block_moves: Family<ByMove, Counter>,
     jobs_built: Counter,
     tip_height: Gauge,
     ledger_healthy: Gauge,
@@ -102,6 +103,7 @@ impl Metrics {
             strayed: added(r, "strayed", "Messages not as specified that were let pass, by what is wrong"),
             logins: added(r, "logins", "Logins, by outcome"),
             blocks: added(r, "blocks", "Blocks: found, then accepted or rejected by the nodes"),
+            block_moves: added(r, "block_moves", "What the chain did with accepted blocks"),
             jobs_built: added(r, "jobs_built", "Jobs made from templates"),
             tip_height: added(r, "tip_height", "Height of the chain's tip"),
             ledger_healthy: added(r, "ledger_healthy", "1 while the ledger can write, else 0"),
@@ -238,6 +240,10 @@ impl Metrics {
 
     pub fn block(&self, protocol: Protocol, outcome: BlockOutcome) {
         self.blocks.get_or_create(&ByTwo::outcome(protocol, outcome.label())).inc();
+    }
+
+    pub fn block_moved(&self, what: BlockMove) {
+        self.block_moves.get_or_create(&ByMove { what: what.label() }).inc();
     }
 
     pub fn job_built(&self, tip_height: u32) {

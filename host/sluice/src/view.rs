@@ -135,7 +135,8 @@ impl PoolView for View {
             let info = rows.into_iter().map(|row| BlockInfo {
                 height: row.height,
                 hash: row.hash.to_string(),
-                state: row.state.to_owned(),
+                state: row.state.label().to_owned(),
+                confirmations: row.confirmations,
                 reason: (!row.reason.is_empty()).then_some(row.reason),
                 settled: row.settled,
                 at: row.at,
@@ -154,6 +155,7 @@ impl PoolView for View {
             let info = rows.into_iter().map(|row| CreditInfo {
                 block: row.block.to_string(),
                 height: row.height,
+                state: row.state.label().to_owned(),
                 at: row.at,
                 account: row.account,
                 amount_sat: row.amount_sat,

@@ -120,6 +120,7 @@ impl PoolView for MadeUp {
             height: 101,
             hash: "0f".repeat(32),
             state: "rejected".to_owned(),
+            confirmations: 0,
             reason: Some("bad-cb-height".to_owned()),
             settled: false,
             at: Timestamp(7),
@@ -135,6 +136,7 @@ impl PoolView for MadeUp {
         let credit = CreditInfo {
             block: "0f".repeat(32),
             height: 101,
+            state: "immature".to_owned(),
             at: Timestamp(8),
             account: String::new(),
             amount_sat: 123,

@@ -67,7 +67,7 @@ async fn books_that_do_not_sum_to_zero_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     filled(dir.path()).await;
     sql(dir.path())
-        .execute_batch("PRAGMA foreign_keys = OFF; INSERT INTO journal (id, at_ms, block) VALUES (1, 0, 1); INSERT INTO entries VALUES (1, 1, 'house', NULL, 'credit', 5, '')")
+        .execute_batch("PRAGMA foreign_keys = OFF; INSERT INTO journal (id, at_ms, block, number) VALUES (1, 0, 1, 1); INSERT INTO entries VALUES (1, 1, 'house', NULL, 'credit', 5, '')")
         .expect("forged");
     let error = refusal(dir.path());
     assert!(error.to_string().contains("the books sum to 5 sat"), "{error}");

@@ -5,7 +5,7 @@ use sluice_core::bitcoin::Amount;
 use sluice_core::ids::{ShareSeq, WorkerId};
 use sluice_core::policy::payout::{Contribution, Window};
 use sluice_core::policy::split::Credit;
-use sluice_ledger::{BlockRow, BlockState, Ledger, LedgerError, Settlement};
+use sluice_ledger::{BlockRow, BlockState, Ledger, LedgerError, Settlement, Verdict};
 
 use crate::support::{REWARD, block, hash, number, open, payment, settlement, share, sql, template, worker};
 
@@ -14,8 +14,8 @@ fn work(list: &[Contribution], unit: f64) -> Vec<(&str, f64, u64)> {
 }
 
 async fn accept(ledger: &Ledger, number: u64) {
-    ledger.block_state(hash(number), BlockState::Submitted).await.expect("known");
-    ledger.block_state(hash(number), BlockState::Accepted).await.expect("known");
+    ledger.block_verdict(hash(number), Verdict::Submitted).await.expect("known");
+    ledger.block_verdict(hash(number), Verdict::Accepted).await.expect("known");
 }
 
 /// Alice 3, Bob 1, then a block by Bob at share 3, then Alice 8.
@@ -114,13 +114,13 @@ async fn a_rejected_blocks_shares_go_to_the_next_round() {
     accept(&ledger, 901).await;
     let own = ledger.open_rounds().await.expect("rounds").remove(0).round;
     assert_eq!(work(&own.contributions, own.work_unit), [("alice", 8.0, 1)]);
-    let reason = BlockState::Rejected { reason: "bad-txnmrklroot".into() };
-    ledger.block_state(hash(900), reason).await.expect("known");
+    let reason = Verdict::Rejected { reason: "bad-txnmrklroot".into() };
+    ledger.block_verdict(hash(900), reason).await.expect("known");
     let both = ledger.open_rounds().await.expect("rounds").remove(0).round;
     assert_eq!(work(&both.contributions, both.work_unit), [("alice", 11.0, 3), ("bob", 1.0, 1)]);
     let views = ledger.blocks(10).await.expect("blocks");
     let states: Vec<_> = views.iter().map(|view| (view.state, view.reason.as_str())).collect();
-    assert_eq!(states, [("accepted", ""), ("rejected", "bad-txnmrklroot")]);
+    assert_eq!(states, [(BlockState::Accepted, ""), (BlockState::Rejected, "bad-txnmrklroot")]);
     assert_eq!(views[1].payments.len(), 2);
     assert_eq!((views[0].account.as_str(), views[0].reward_sat, views[0].settled), ("bob", 5_123, false));
 }
@@ -146,7 +146,7 @@ async fn what_must_not_be_booked_is_refused_and_changes_nothing() {
     assert!(matches!(ledger.settle_round(hash(900), name).await, Err(LedgerError::Account { .. })));
     assert_eq!(number(&sql(dir.path()), "SELECT count(*) FROM entries"), 0);
     assert!(ledger.settle_round(hash(900), good).await.expect("settled"));
-    let late = ledger.block_state(hash(900), BlockState::Rejected { reason: "stale".into() }).await;
+    let late = ledger.block_verdict(hash(900), Verdict::Rejected { reason: "stale".into() }).await;
     assert!(matches!(late, Err(LedgerError::Settled(_))));
     let stranger = ledger.block_found(block(902, WorkerId(99), Window::Round)).await;
     assert!(matches!(stranger, Err(LedgerError::UnknownWorker(_))));
@@ -160,7 +160,7 @@ async fn a_block_reported_twice_is_one_block() {
     accept(&ledger, 900).await;
     story(&ledger, Window::Round).await;
     assert_eq!(ledger.totals().await.expect("totals").blocks, 1);
-    assert_eq!(ledger.blocks(10).await.expect("blocks")[0].state, "accepted");
+    assert_eq!(ledger.blocks(10).await.expect("blocks")[0].state, BlockState::Accepted);
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn the_database_itself_refuses_books_that_do_not_balance_and_changes_to_th
     ledger.close().await;
     let connection = sql(dir.path());
     let refused = |text: &str| connection.execute_batch(text).expect_err("it must not pass").to_string();
-    let open_one = "INSERT INTO rounds SELECT 2, 0, '', '', '', '', '', ''; INSERT INTO journal (id, at_ms, block) VALUES (2, 0, 2); \
+    let open_one = "INSERT INTO rounds SELECT 2, 0, '', '', '', '', '', ''; INSERT INTO journal (id, at_ms, block, number) VALUES (2, 0, 2, 1); \
                     INSERT INTO entries VALUES (2, 1, 'house', NULL, 'credit', 5, '');";
     connection.execute_batch(&format!("BEGIN; {open_one}")).expect("still open");
     assert!(refused("UPDATE journal SET sealed = 1 WHERE id = 2").contains("sum to zero"));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sluice_core::policy::payout::{Contribution, Window};
 use sluice_core::units::Difficulty;
-use sluice_ledger::{BlockState, Contributions, Ledger};
+use sluice_ledger::{Contributions, Ledger, Verdict};
 
 use crate::support::{block, difficulty, hash, open, share, until, worker};
 
@@ -156,14 +156,14 @@ impl Run {
         let finder = worker(&self.ledger, "finder", "").1;
         let number = self.model.blocks.len() as u64;
         self.ledger.block_found(block(number, finder, Window::Round)).await.expect("written");
-        self.ledger.block_state(hash(number), BlockState::Accepted).await.expect("known");
+        self.ledger.block_verdict(hash(number), Verdict::Accepted).await.expect("known");
         self.model.blocks.push((self.model.log.len(), false));
     }
 
     async fn reject(&mut self) {
         let Some(last) = self.model.blocks.len().checked_sub(1) else { return };
-        let state = BlockState::Rejected { reason: "stale-prevblk".into() };
-        self.ledger.block_state(hash(last as u64), state).await.expect("known");
+        let state = Verdict::Rejected { reason: "stale-prevblk".into() };
+        self.ledger.block_verdict(hash(last as u64), state).await.expect("known");
         self.model.blocks[last].1 = true;
     }
 

@@ -14,6 +14,7 @@ use sluice_core::template::{Template, TemplateTransaction, subsidy};
 use sluice_core::units::Timestamp;
 
 use super::{SimConfig, TRANSACTIONS_LIMIT, transactions};
+use crate::place::Place;
 
 /// Blocks kept; older ones are forgotten.
 const BLOCKS_LIMIT: u32 = 4096;
@@ -135,6 +136,15 @@ impl Chain {
         let origin = Origin::Submitted { coinbase, transactions: block.txdata.len() };
         self.connect(SimBlock { hash, height, header: block.header, origin });
         if self.tip.hash == hash { None } else { Some("inconclusive") }
+    }
+
+    /// Where a block of `height` is. One that was forgotten is not told apart from one that never was.
+    pub fn place(&self, hash: BlockHash, height: u32) -> Place {
+        match self.active.get(&height) {
+            Some(active) if *active == hash => Place::InChain { confirmations: self.tip.height - height + 1 },
+            Some(_) => Place::Aside,
+            None => Place::Beyond,
+        }
     }
 
     /// Others find a block on the tip.

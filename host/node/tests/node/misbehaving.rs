@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use sluice_core::bitcoin::Network;
+use sluice_core::bitcoin::{BlockHash, Network};
 use sluice_node::{
-    Auth, BlockStore, ChainHealth, Health, NodeAddress, NodeHandle, Outcome, StartError, start,
+    Auth, BlockStore, ChainHealth, Health, NodeAddress, NodeHandle, Outcome, Place, PlaceError, StartError,
+    start,
 };
 
 use crate::support::fake::{FakeNode, Mode, config, tip_hash};
@@ -217,6 +218,36 @@ async fn failover_and_back() {
     first.set(|state| state.tip = (101, 2));
     tip(&handle, 2).await;
     eventually(&mut handle.health(), |health| health.active == Some(0)).await;
+    handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn where_a_block_is_is_asked_of_the_nodes_in_turn() {
+    let (first, second) = (FakeNode::start(), FakeNode::start());
+    let handle = start(config(&[&first, &second])).await.unwrap();
+    let places = handle.places();
+    let block: BlockHash = tip_hash(77).parse().unwrap();
+    let place = async |height| places.place(block, height).await;
+    first.set(|state| state.confirmations = Some(3));
+    second.set(|state| state.confirmations = Some(-1));
+    assert_eq!(place(98).await.unwrap(), Place::InChain { confirmations: 3 });
+    // On a side chain, or not known at all: another block has its place.
+    first.set(|state| state.confirmations = Some(-1));
+    assert_eq!(place(98).await.unwrap(), Place::Aside);
+    first.set(|state| state.confirmations = None);
+    assert_eq!(place(98).await.unwrap(), Place::Aside);
+    // A chain that is too short says nothing; the other node does.
+    second.set(|state| state.confirmations = Some(2));
+    assert_eq!(place(101).await.unwrap(), Place::InChain { confirmations: 2 });
+    second.set(|state| state.confirmations = None);
+    assert_eq!(place(101).await.unwrap(), Place::Beyond);
+    // Nobody is taken at his word who is not healthy.
+    second.set(|state| state.confirmations = Some(9));
+    first.set(|state| state.mode = Mode::Raw(Vec::new()));
+    assert_eq!(place(98).await.unwrap(), Place::InChain { confirmations: 9 });
+    second.set(|state| state.mode = Mode::Raw(Vec::new()));
+    eventually(&mut handle.health(), |health| health.active.is_none()).await;
+    assert!(matches!(place(98).await, Err(PlaceError::NoNode)));
     handle.shutdown().await;
 }
 

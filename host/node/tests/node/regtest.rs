@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sluice_core::template::Template;
-use sluice_node::{BlockStore, ChainHealth, NodeHandle, Outcome, SubmitAnswer, start};
+use sluice_node::{BlockStore, ChainHealth, NodeHandle, Outcome, Place, SubmitAnswer, start};
 
 use crate::support::bitcoind::Bitcoind;
 use crate::support::mine::{changed, found};
 use crate::support::{PATIENCE, eventually};
-use sluice_core::bitcoin::{Amount, consensus};
+use sluice_core::bitcoin::{Amount, BlockHash, consensus};
 
 async fn template_at(handle: &NodeHandle, height: u32) -> Arc<Template> {
     let wanted =
@@ -144,5 +144,33 @@ async fn a_reorganisation_is_just_another_template() {
     assert!(after.id > before.id);
     let _: Value = node.call("reconsiderblock", &[json!(eighth)]);
     assert_eq!(template_at(&handle, 11).await.previous, before.previous);
+    handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_block_is_placed_in_the_chain_beside_it_and_in_it_again() {
+    let Some(node) = Bitcoind::start("a_block_is_placed_in_the_chain_beside_it_and_in_it_again") else {
+        return;
+    };
+    node.generate(5);
+    let handle = start(node.config()).await.unwrap();
+    let places = handle.places();
+    let block: BlockHash = node.call("getblockhash", &[json!(4)]);
+    let place = async || places.place(block, 4).await.unwrap();
+    assert_eq!(place().await, Place::InChain { confirmations: 2 });
+    let _: Value = node.call("invalidateblock", &[json!(block)]);
+    // Three blocks, and nothing in its place: a node that has lost its last blocks says nothing.
+    assert_eq!(place().await, Place::Beyond);
+    node.generate_to(0x52, 2);
+    assert_eq!(place().await, Place::Aside);
+    let stranger: BlockHash = "77".repeat(32).parse().unwrap();
+    assert_eq!(places.place(stranger, 4).await.unwrap(), Place::Aside);
+    assert_eq!(places.place(stranger, 6).await.unwrap(), Place::Beyond);
+    let rival: BlockHash = node.call("getblockhash", &[json!(4)]);
+    let _: Value = node.call("invalidateblock", &[json!(rival)]);
+    let _: Value = node.call("reconsiderblock", &[json!(block)]);
+    assert_eq!(place().await, Place::InChain { confirmations: 2 });
+    node.generate(98);
+    assert_eq!(place().await, Place::InChain { confirmations: 100 });
     handle.shutdown().await;
 }

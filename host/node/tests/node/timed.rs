@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_core::units::Timestamp;
 use sluice_node::sim::{self, SimConfig};
-use sluice_node::{BlockStore, Health, Outcome, SubmitAnswer};
+use sluice_node::{BlockStore, Health, Outcome, Place, SubmitAnswer};
 
 use crate::support::{eventually, mine};
 
@@ -61,7 +61,12 @@ async fn it_can_be_steered() {
     assert_eq!(second.previous, first.previous);
     let forced = chain.force_block();
     eventually(&mut templates, |t| t.as_ref().is_some_and(|t| t.previous == forced.hash)).await;
+    let places = node.places();
+    let place = async || places.place(forced.hash, forced.height).await.unwrap();
+    assert_eq!(place().await, Place::InChain { confirmations: 1 });
     let tip = chain.reorg(1);
+    assert_eq!(place().await, Place::Aside);
+    assert_eq!(places.place(tip.hash, tip.height + 1).await.unwrap(), Place::Beyond);
     eventually(&mut templates, |t| t.as_ref().is_some_and(|t| t.previous == tip.hash)).await;
 
     let mut health = node.health();

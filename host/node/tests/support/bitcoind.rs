@@ -130,7 +130,12 @@ impl Bitcoind {
 
     /// Mines `count` blocks to anyone; the hash of the last.
     pub(crate) fn generate(&self, count: u32) -> String {
-        let script = ScriptBuf::from_bytes(vec![0x51]);
+        self.generate_to(0x51, count)
+    }
+
+    /// The same to a script of one byte; another one makes other blocks.
+    pub(crate) fn generate_to(&self, script: u8, count: u32) -> String {
+        let script = ScriptBuf::from_bytes(vec![script]);
         let address = Address::p2wsh(&script, Network::Regtest).to_string();
         let hashes: Vec<String> = self.call("generatetoaddress", &[json!(count), json!(address)]);
         hashes.last().expect("at least one").clone()

@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) downloading: bool,
     /// The tip's height and a number that makes its hash.
     pub(crate) tip: (u32, u8),
+    /// What `getblockheader` says of any block; `None`: it knows none.
+    pub(crate) confirmations: Option<i64>,
     /// The only `Authorization` it takes.
     pub(crate) authorization: Option<String>,
     /// Results of `submitblock`, the first one next; the last stays.
@@ -60,6 +62,7 @@ impl FakeNode {
             chain: "regtest",
             downloading: false,
             tip: (100, 1),
+            confirmations: Some(1),
             authorization: None,
             verdicts: vec![Value::Null],
             submitted: Vec::new(),
@@ -159,10 +162,16 @@ impl Shared {
     fn answer(&self, mode: &Mode, method: &str, request: &Value) -> Vec<u8> {
         let result = match (method, mode) {
             ("getblocktemplate", Mode::Refuse(code, message)) => {
-                return body(
-                    &json!({ "result": null, "error": { "code": code, "message": message }, "id": request["id"] }),
-                );
+                return refusal(request, *code, message);
             }
+            ("getblockheader", _) => match self.state().confirmations {
+                Some(confirmations) => json!({ "confirmations": confirmations }),
+                None => return refusal(request, -5, "Block not found"),
+            },
+            ("getblockhash", _) if request["params"][0].as_u64() > Some(self.state().tip.0.into()) => {
+                return refusal(request, -8, "Block height out of range");
+            }
+            ("getblockhash", _) => json!(tip_hash(self.state().tip.1)),
             ("getblocktemplate", _) => {
                 self.hold(&request["params"][0]["longpollid"]);
                 template(self.state().tip)
@@ -196,6 +205,10 @@ impl Shared {
         let mut state = self.changed.wait_while(state, same).expect("not poisoned");
         state.waiting -= 1;
     }
+}
+
+fn refusal(request: &Value, code: i32, message: &str) -> Vec<u8> {
+    body(&json!({ "result": null, "error": { "code": code, "message": message }, "id": request["id"] }))
 }
 
 fn body(value: &Value) -> Vec<u8> {

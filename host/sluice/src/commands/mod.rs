@@ -1,9 +1,13 @@
 //! The commands that need no pool of their own.
 
+pub mod audit;
 pub mod check;
 pub mod keygen;
+pub mod ledger;
 pub mod plugin;
 pub mod status;
+
+mod ticker;
 
 /// `text` fit for a terminal: control characters and what is not printable escaped.
 fn printable(text: &str) -> String {

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use sluice_core::units::{Hashrate, Timestamp};
+use sluice_ledger::MATURITY;
 
 use super::plot::{Line, plot};
 use super::view::{BlockInfo, CreditInfo, PolicyInfo, PoolInfo, PoolView, Tally, ViewError, WorkerInfo};
@@ -152,7 +153,7 @@ impl Page {
                 "<tr><td>{}</td><td>{}</td><td>{}{reason}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 block.height,
                 hash_end(&block.hash),
-                pill(&block.state),
+                state(block),
                 self.ago(block.at),
                 who(&block.account, &block.worker),
                 bitcoins(block.reward_sat),
@@ -182,8 +183,10 @@ impl Page {
         let head = ["Account", "Amount (BTC)", "Block", "When", "For", "Decided by"];
         let row = |credit: &CreditInfo| {
             let account = if credit.account.is_empty() { "the pool" } else { &credit.account };
+            let reversed =
+                if credit.state == "orphaned" { format!(" {}", pill(&credit.state)) } else { String::new() };
             format!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{}{reversed}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 who(account, ""),
                 bitcoins(credit.amount_sat),
                 credit.height,
@@ -245,11 +248,17 @@ fn rejections(tally: &Tally) -> (String, Option<String>) {
 
 fn pill(word: &str) -> String {
     let class = match word {
-        "applied" | "accepted" | "active" => "good",
-        "rejected" | "rolled_back" => "bad",
+        "applied" | "accepted" | "immature" | "mature" | "active" => "good",
+        "rejected" | "orphaned" | "rolled_back" => "bad",
         _ => "",
     };
     format!(r#"<span class="pill {class}">{}</span>"#, escaped(&word.replace('_', " ")))
+}
+
+/// How far an immature block has come is part of its state.
+fn state(block: &BlockInfo) -> String {
+    let pill = pill(&block.state);
+    if block.state == "immature" { format!("{pill} {} of {MATURITY}", block.confirmations) } else { pill }
 }
 
 fn who(account: &str, worker: &str) -> String {

@@ -224,8 +224,10 @@ pub struct WorkerInfo {
 pub struct BlockInfo {
     pub height: u32,
     pub hash: String,
-    /// `found`, `submitted`, `accepted` or `rejected`.
+    /// `found`, `submitted`, `accepted`, `immature`, `mature`, `orphaned` or `rejected`.
     pub state: String,
+    /// At the last look; 0 outside of the chain. Of a mature block: when it became so.
+    pub confirmations: u32,
     /// What the node said of one that it rejected.
     pub reason: Option<String>,
     /// Whether its round is credited.
@@ -246,6 +248,8 @@ pub struct CreditInfo {
     /// Hash of the block that was shared out.
     pub block: String,
     pub height: u32,
+    /// Of the block. What an orphaned one was credited with counts for nothing.
+    pub state: String,
     pub at: Timestamp,
     /// Empty: the pool itself.
     pub account: String,

@@ -69,6 +69,15 @@ labels! {
 }
 
 labels! {
+    /// What the chain did with a block that a node had accepted.
+    BlockMove {
+        Matured = "matured",
+        Orphaned = "orphaned",
+        Returned = "returned",
+    }
+}
+
+labels! {
     /// What became of a reload.
     ReloadLabel {
         Unchanged = "unchanged",
@@ -86,6 +95,11 @@ pub(super) struct ByProtocol {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByKind {
     pub(super) kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByMove {
+    pub(super) what: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

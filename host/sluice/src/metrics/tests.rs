@@ -9,7 +9,7 @@ use sluice_core::share::Reason;
 use sluice_core::units::Moment;
 
 use super::history::{SAMPLES, STEP};
-use super::{BlockOutcome, LoginOutcome, Metrics, Refused, ReloadLabel};
+use super::{BlockMove, BlockOutcome, LoginOutcome, Metrics, Refused, ReloadLabel};
 
 const V1: Protocol = Protocol::StratumV1;
 
@@ -41,6 +41,7 @@ fn busy() -> Metrics {
         LoginOutcome::ALL.iter().for_each(|outcome| metrics.login(protocol, *outcome));
         BlockOutcome::ALL.iter().for_each(|outcome| metrics.block(protocol, *outcome));
     }
+    BlockMove::ALL.iter().for_each(|what| metrics.block_moved(*what));
     for kind in PolicyKind::ALL {
         metrics.policy_totals(kind, 10, 1);
         ReloadLabel::ALL.iter().for_each(|outcome| metrics.policy_reload(kind, *outcome));
@@ -75,6 +76,7 @@ fn what_happened_is_in_the_text() {
         "sluice_shares_rejected_total{protocol=\"stratum_v1\",reason=\"low_difficulty\"} 1",
         "sluice_work_total{protocol=\"stratum_v1\"} 1.5",
         "sluice_blocks_total{protocol=\"stratum_v1\",outcome=\"found\"} 1",
+        "sluice_block_moves_total{what=\"orphaned\"} 1",
         "sluice_notify_fanout_seconds_count{protocol=\"stratum_v1\"} 1",
         "sluice_policy_reloads_total{kind=\"payout\",outcome=\"rolled_back\"} 1",
         "sluice_node_healthy{node=\"0\"} 1",

@@ -1,0 +1,100 @@
+//! The books as a whole: every transaction sums to zero, and the balances are what the rounds gave.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sluice_core::bitcoin::BlockHash;
+use sluice_core::bitcoin::hashes::Hash;
+
+use super::findings::{Difference, Findings, Subject, first_unequal};
+use super::scope::Scope;
+use crate::insert::unsigned;
+
+/// Entries of transactions that belong to no settled round.
+const OTHERS: &str = "e.journal NOT IN (SELECT id FROM journal WHERE block IN (SELECT block FROM rounds))";
+
+/// `balances` is what the rounds give. Returns the number of entries that belong to none.
+pub(crate) fn check(
+    connection: &Connection,
+    scope: &Scope,
+    balances: &BTreeMap<String, i128>,
+    findings: &mut Findings,
+) -> rusqlite::Result<u64> {
+    check_sums(connection, scope, findings)?;
+    check_shape(connection, scope, findings)?;
+    let mut expected = balances.clone();
+    for (account, sats) in sums(connection, scope, OTHERS)? {
+        *expected.entry(account).or_default() += sats;
+    }
+    let mut found = sums(connection, scope, "1")?;
+    expected.retain(|_, sats| *sats != 0);
+    found.retain(|_, sats| *sats != 0);
+    if let Some((account, expected, found)) = first_unequal(&expected, &found) {
+        let difference = Difference::new(Subject::Accounts, "balance in sat", expected, found);
+        findings.add(difference.of(account));
+    }
+    let count = format!("SELECT count(*) FROM entries e WHERE e.journal <= ? AND {OTHERS}");
+    connection.query_row(&count, [scope.journal], |row| row.get(0)).map(unsigned)
+}
+
+fn sums(connection: &Connection, scope: &Scope, which: &str) -> rusqlite::Result<BTreeMap<String, i128>> {
+    let mut statement = connection.prepare(&format!(
+        "SELECT coalesce(a.name, CASE e.book WHEN 'account' THEN '?' || e.account ELSE '' END), sum(e.amount) \
+         FROM entries e LEFT JOIN accounts a ON a.id = e.account \
+         WHERE e.journal <= ? AND e.book IN ('account', 'house') AND {which} GROUP BY 1"
+    ))?;
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.into()));
+    statement.query_map([scope.journal], read)?.collect()
+}
+
+fn check_sums(connection: &Connection, scope: &Scope, findings: &mut Findings) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(
+        "SELECT journal, sum(amount) FROM entries WHERE journal <= ? GROUP BY journal HAVING sum(amount) <> 0",
+    )?;
+    let mut rows = statement.query([scope.journal])?;
+    while let Some(row) = rows.next()? {
+        let (journal, sum): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let difference =
+            Difference::new(Subject::Journal, format_args!("sum of transaction {journal}"), 0, sum);
+        findings.add(placed(connection, journal, difference)?);
+    }
+    Ok(())
+}
+
+/// With the block that a transaction belongs to, where it belongs to one.
+fn placed(connection: &Connection, journal: i64, difference: Difference) -> rusqlite::Result<Difference> {
+    let mut statement = connection.prepare_cached(
+        "SELECT b.hash, b.height FROM journal j JOIN blocks b ON b.id = j.block WHERE j.id = ?",
+    )?;
+    let read = |row: &Row<'_>| Ok((BlockHash::from_byte_array(row.get(0)?), row.get(1)?));
+    let block = statement.query_row([journal], read).optional()?;
+    Ok(match block {
+        Some(block) => difference.at(block),
+        None => difference,
+    })
+}
+
+/// What the triggers and keys of the file refuse as long as they are there.
+fn check_shape(connection: &Connection, scope: &Scope, findings: &mut Findings) -> rusqlite::Result<()> {
+    let rules = [
+        ("sealed", "SELECT id FROM journal WHERE sealed = 0 AND id <= ? LIMIT 1"),
+        (
+            "in the journal",
+            "SELECT journal FROM entries WHERE journal NOT IN (SELECT id FROM journal) AND journal <= ? LIMIT 1",
+        ),
+        (
+            "for accounts that there are",
+            "SELECT journal FROM entries WHERE book = 'account' AND account NOT IN (SELECT id FROM accounts) AND journal <= ? LIMIT 1",
+        ),
+    ];
+    for (rule, broken) in rules {
+        let found: Option<i64> =
+            connection.query_row(broken, params![scope.journal], |row| row.get(0)).optional()?;
+        if let Some(journal) = found {
+            let what = format_args!("transaction {journal}").to_string();
+            let difference = Difference::new(Subject::Journal, what, rule, "it is not");
+            findings.add(placed(connection, journal, difference)?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The ledger's file as it lies there, whether a pool has it open or not: read, never written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::error::LedgerError;
+use crate::open;
+
+/// "SLGR", as in the header of every ledger.
+const APPLICATION_ID: i64 = 0x534c_4752;
+/// The last that an opening or closing pool may hold the file to itself.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+const CACHE_KIB: i64 = 16_384;
+
+/// Why a ledger's file was not read, or not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("there is no ledger at {}; give the data directory of a pool that has run", path.display())]
+    Missing { path: PathBuf },
+    #[error("{} is no ledger", path.display())]
+    Foreign { path: PathBuf },
+    #[error("the database {} is damaged: {detail}; restore a backup", path.display())]
+    Damaged { path: PathBuf, detail: String },
+    #[error("cannot read {}: {source}; the directory has to be writable, or the pool has to run", path.display())]
+    Open { path: PathBuf, source: rusqlite::Error },
+    #[error("{} exists already and stays as it is; choose another name", path.display())]
+    Exists { path: PathBuf },
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("the copy is not like the ledger: {0}; it was removed")]
+    Copy(String),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("database: {0}")]
+    Database(#[from] rusqlite::Error),
+}
+
+/// The database in the ledger's directory.
+pub fn database_in(dir: &Path) -> PathBuf {
+    open::database_path(dir)
+}
+
+/// A connection that cannot write, to a file that is a ledger.
+pub(crate) fn open(path: &Path) -> Result<Connection, FileError> {
+    if !path.is_file() {
+        return Err(FileError::Missing { path: path.to_owned() });
+    }
+    let connect = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY_WAIT)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        let application =
+            connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))?;
+        Ok((connection, application))
+    };
+    let (connection, application) = connect().map_err(|source| refused(path, source))?;
+    if application != APPLICATION_ID {
+        return Err(FileError::Foreign { path: path.to_owned() });
+    }
+    Ok(connection)
+}
+
+fn refused(path: &Path, source: rusqlite::Error) -> FileError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => FileError::Foreign { path: path.to_owned() },
+        Some(ErrorCode::DatabaseCorrupt) => {
+            FileError::Damaged { path: path.to_owned(), detail: source.to_string() }
+        }
+        _ => FileError::Open { path: path.to_owned(), source },
+    }
+}

@@ -128,8 +128,7 @@ impl Serving {
         {
             return place;
         }
-        let was_closed =
-            place.is_none() && (GROUP + 1..self.next_id).contains(&id) && !self.door.awaits(id);
+        let was_closed = place.is_none() && (GROUP + 1..self.next_id).contains(&id) && !self.door.awaits(id);
         if was_closed {
             // In flight when the channel was closed: no answer (M-60).
             desk.note(Note::Strayed("closed_channel"));

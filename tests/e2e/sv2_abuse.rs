@@ -265,8 +265,9 @@ async fn unknown_extensions_and_messages_are_passed_over_the_latter_not_for_ever
     strayed(&pool, "unknown_message", 1.0).await?;
     let job = client.job(channel).await?;
     let share = client.mine(&job)?;
+    // A share that counts forgives what was before.
     client.submit_good(&share).await?;
-    for _ in 0..32 {
+    for _ in 0..33 {
         client.wire().send_frame(header(0, 0x51, 0), &[]).await?;
     }
     client.wire().frames_until_closed().await?;

@@ -32,29 +32,6 @@ struct Good {
     found: Option<(Box<FoundBlock>, JobId)>,
 }
 
-/// The fields of fixed size.
-#[derive(Clone, Copy, Debug)]
-struct Numbers {
-    sequence: u32,
-    job: u32,
-    nonce: u32,
-    ntime: u32,
-    version: u32,
-}
-
-impl Numbers {
-    fn with<'a>(self, rolled: &'a [u8], whose: Whose) -> Handed<'a> {
-        let submission = Submission {
-            job: JobId(self.job),
-            extranonce2: rolled,
-            ntime: self.ntime,
-            nonce: self.nonce,
-            version: RolledVersion::Whole(self.version),
-        };
-        Handed { sequence: self.sequence, submission, whose }
-    }
-}
-
 /// A share, and whose it is.
 struct Handed<'a> {
     sequence: u32,
@@ -77,18 +54,12 @@ impl Serving {
         desk: &mut Desk,
         share: &SubmitSharesStandard,
     ) -> Result<(), Close> {
-        let numbers = Numbers {
-            sequence: share.sequence_number,
-            job: share.job_id,
-            nonce: share.nonce,
-            ntime: share.ntime,
-            version: share.version,
-        };
-        let Some(place) = self.submitter(desk, share.channel_id, numbers.sequence, ChannelKind::Standard)
-        else {
-            return Ok(());
-        };
-        self.judge(desk, place, numbers.with(&[], Whose::Channels))
+        let SubmitSharesStandard { channel_id, sequence_number, job_id, nonce, ntime, version } = *share;
+        let (kind, extranonce) = (ChannelKind::Standard, [].as_slice());
+        let share =
+            SubmitSharesExtended { channel_id, sequence_number, job_id, nonce, ntime, version, extranonce };
+        let Some(place) = self.submitter(desk, &share, kind) else { return Ok(()) };
+        self.judge(desk, place, handed(&share, Whose::Channels))
     }
 
     pub(crate) fn submit_extended(
@@ -97,30 +68,26 @@ impl Serving {
         share: &SubmitSharesExtended<'_>,
         trailing: &[u8],
     ) -> Result<(), Close> {
-        let numbers = Numbers {
-            sequence: share.sequence_number,
-            job: share.job_id,
-            nonce: share.nonce,
-            ntime: share.ntime,
-            version: share.version,
-        };
-        let Some(place) = self.submitter(desk, share.channel_id, numbers.sequence, ChannelKind::Extended)
-        else {
-            return Ok(());
-        };
+        let Some(place) = self.submitter(desk, share, ChannelKind::Extended) else { return Ok(()) };
         let Some(line) = self.lines.get(place).filter(|_| self.extensions.names_workers()) else {
-            return self.judge(desk, place, numbers.with(share.extranonce, Whose::Channels));
+            return self.judge(desk, place, handed(share, Whose::Channels));
         };
         match line.whose(desk, trailing) {
-            Ok(whose) => self.judge(desk, place, numbers.with(share.extranonce, whose)),
+            Ok(whose) => self.judge(desk, place, handed(share, whose)),
             Err(tlv::TlvError::Short { .. } | tlv::TlvError::WorkerTooLong { .. }) => {
-                self.refuse(desk, place, &numbers.with(share.extranonce, Whose::Channels))
+                self.refuse(desk, place, &handed(share, Whose::Channels))
             }
         }
     }
 
     /// The channel a share is for, if there is one that takes shares of this kind (M-73, M-87).
-    fn submitter(&mut self, desk: &mut Desk, id: u32, sequence: u32, kind: ChannelKind) -> Option<usize> {
+    fn submitter(
+        &mut self,
+        desk: &mut Desk,
+        share: &SubmitSharesExtended<'_>,
+        kind: ChannelKind,
+    ) -> Option<usize> {
+        let (id, sequence) = (share.channel_id, share.sequence_number);
         let place = self.place(id);
         if let Some(line) = place.and_then(|place| self.lines.get(place))
             && line.is_open()
@@ -272,6 +239,17 @@ impl Line {
             desk.effect(Effect::Block { block, job, account: self.account_id, worker });
         }
     }
+}
+
+fn handed<'a>(share: &SubmitSharesExtended<'a>, whose: Whose) -> Handed<'a> {
+    let submission = Submission {
+        job: JobId(share.job_id),
+        extranonce2: share.extranonce,
+        ntime: share.ntime,
+        nonce: share.nonce,
+        version: RolledVersion::Whole(share.version),
+    };
+    Handed { sequence: share.sequence_number, submission, whose }
 }
 
 fn answer_error(desk: &mut Desk, channel_id: u32, sequence_number: u32, code: ShareError) {

@@ -1,7 +1,7 @@
 //! A client with its channels. It follows the rules for clients, and fails where the pool breaks one for servers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use sluice_stratum_v2::messages::common::{MINING, VERSION};
@@ -265,8 +265,11 @@ impl Client {
                 return Ok(found);
             }
         }
+        // Work goes on coming meanwhile: the limit is for all of it.
+        let end = Instant::now() + SOON;
         loop {
-            let event = self.read_event(SOON).await?.context("the pool closed the connection")?;
+            let left = end.saturating_duration_since(Instant::now());
+            let event = self.read_event(left).await?.context("the pool closed the connection")?;
             match pick(&event) {
                 Some(found) => return Ok(found),
                 None => self.kept.push_back(event),
@@ -287,11 +290,13 @@ impl Client {
     /// # Errors
     /// Silence, or the peer closed.
     pub async fn next_job(&mut self, channel: u32, wanted: impl Fn(&Job) -> bool) -> Result<Job> {
+        let end = Instant::now() + SOON;
         loop {
             if let Some(job) = self.channel(channel)?.job().filter(|job| wanted(job)) {
                 return Ok(job.clone());
             }
-            let event = self.read_event(SOON).await?.context("the pool closed the connection")?;
+            let left = end.saturating_duration_since(Instant::now());
+            let event = self.read_event(left).await?.context("the pool closed the connection")?;
             self.kept.push_back(event);
         }
     }

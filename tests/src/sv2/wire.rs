@@ -217,9 +217,14 @@ impl Wire {
     /// It does not close.
     pub async fn frames_until_closed(&mut self) -> Result<Vec<Frame>> {
         let mut frames = Vec::new();
-        while let Some(frame) = self.frame_within(SOON).await.context("the pool keeps the connection open")? {
-            frames.push(frame);
-        }
+        // Work goes on coming while the connection is open: the limit is for all of it.
+        let rest = async {
+            while let Some(frame) = self.frame().await? {
+                frames.push(frame);
+            }
+            anyhow::Ok(())
+        };
+        timeout(SOON, rest).await.context("the pool keeps the connection open")??;
         Ok(frames)
     }
 

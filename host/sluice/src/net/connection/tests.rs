@@ -1,8 +1,9 @@
 //! The driver with a made-up protocol: lines that tell the session what to ask for, and lines that tell what it was
 //! answered.
 
+use std::cell::RefCell;
 use std::path::Path;
-use std::sync::{Mutex, mpsc};
+use std::sync::{Once, mpsc};
 use std::task::Context;
 
 use bitcoin::hashes::Hash;
@@ -549,13 +550,16 @@ async fn refusals_and_strays_are_counted_by_their_code() {
     }
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread logged.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl io::Write for Log {
+struct OfThisThread;
+
+impl io::Write for OfThisThread {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -564,20 +568,25 @@ impl io::Write for Log {
     }
 }
 
+/// For the whole process: whether a line is logged at all is remembered for the process, by who comes by first.
+fn keep_logs() {
+    static KEPT: Once = Once::new();
+    KEPT.call_once(|| {
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false);
+        tracing::subscriber::set_global_default(log.with_writer(|| OfThisThread).finish()).unwrap();
+    });
+}
+
 #[tokio::test]
 async fn refusals_are_in_the_log_with_who_and_why() {
     // F-25
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_ansi(false);
-    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    keep_logs();
     let mut peer = Peer::connect(false, 1);
     assert_eq!(peer.ask("reserve 1").await, "reserved 1 true");
     assert_eq!(peer.ask("refuse; keep; stray; reserve 2").await, "reserved 2 false");
     assert_eq!(peer.ask("login 3 mal\u{1b}[31m\u{202e}lory").await, "authorized 3 false");
     peer.end().await;
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(LOG.take()).unwrap();
     let who = "conn.id=1 peer.addr=127.0.0.1 protocol=stratum_v2";
     for (what, why) in [
         ("channel refused", "code=\"unknown-user\""),

@@ -224,7 +224,7 @@ async fn settled_blocks(pool: &Pool) -> Result<Vec<(Value, Value, Value)>> {
 }
 
 fn is_settled(state: &Value) -> bool {
-    state == "accepted" || state == "rejected"
+    state == "immature" || state == "rejected"
 }
 
 /// The counters of shares and blocks, without the protocol's label.

@@ -120,7 +120,7 @@ async fn pplns_pays_both_protocols_by_work_and_channels_of_a_connection_share_jo
     ensure!(next.header.prev_blockhash == block.block_hash());
     let accepted = |blocks: &serde_json::Value| {
         let blocks = blocks.as_array()?;
-        (blocks.len() == 2 && blocks.iter().all(|block| block["state"] == "accepted")).then_some(())
+        (blocks.len() == 2 && blocks.iter().all(|block| block["state"] == "immature")).then_some(())
     };
     http::json_until(pool.http, "/api/v1/blocks", SOON, accepted).await
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use rusqlite::Connection;
+use sluice_core::bitcoin::hashes::{Hash, sha256};
 use sluice_ledger::{Balance, BlockState, Change, OpenError, Place};
 
 use crate::support::{config, hash, number, open, sql};
 
-/// The schema as version 1 made it; never changed.
-const VERSION_1: &str = include_str!("version-1.sql");
+/// The schema as version 1 made it.
+const VERSION_1: &str = include_str!("../../src/schema/1.sql");
 
 /// Two accounts, three shares, a settled block (number 900), one that is accepted (901), a rejected one (902).
 const CONTENT: &str = "
@@ -47,6 +48,15 @@ fn version_1(dir: &Path) {
     connection.execute_batch(CONTENT).expect("rows");
     connection.pragma_update(None, "application_id", 0x534c_4752).expect("ours");
     connection.pragma_update(None, "user_version", 1).expect("version 1");
+}
+
+#[test]
+fn a_released_schema_never_changes() {
+    let hash = sha256::Hash::hash(VERSION_1.as_bytes()).to_string();
+    assert_eq!(
+        hash, "a8b962be1d3a291925342990f3aa2bc9a4ab7fb6d140b18240deb825c37e2b4e",
+        "there are ledgers made with it: write another version"
+    );
 }
 
 #[tokio::test]

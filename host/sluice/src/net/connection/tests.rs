@@ -9,16 +9,15 @@ use std::task::Context;
 use bitcoin::hashes::Hash;
 use bitcoin::{Amount, BlockHash, CompactTarget, Network};
 use sluice_core::coinbase::{Payment, PoolMark, parse_address};
-use sluice_core::extranonce::{ExtranoncePrefix, Parked, ResumeToken};
-use sluice_core::ids::{AccountName, ChannelId, JobId, TemplateId, WorkerName};
+use sluice_core::extranonce::ResumeToken;
+use sluice_core::ids::{AccountName, TemplateId};
 use sluice_core::job::{TipNumber, Work};
+use sluice_core::policy::PolicyFailure;
 use sluice_core::policy::auth::{AuthPolicy, Grant, Login, Refusal};
 use sluice_core::policy::payout::{Entitlement, PayoutPolicy, Plan, Round, Tally, Window};
-use sluice_core::policy::vardiff::{ChannelFacts, Decision, Opening, Review, VardiffPolicy};
-use sluice_core::policy::{Client, PolicyFailure};
-use sluice_core::session::{Effect, Note, Recipient};
+use sluice_core::policy::vardiff::{Decision, Opening, Review, VardiffPolicy};
 use sluice_core::template::Template;
-use sluice_core::units::{Difficulty, Now, Timestamp, VersionMask};
+use sluice_core::units::{Timestamp, VersionMask};
 use sluice_ledger::{Durability, LedgerConfig};
 use sluice_stratum_v1::Announcement;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
@@ -28,6 +27,10 @@ use super::*;
 use crate::jobs::BoardConfig;
 use crate::net::handshakes::Handshakes;
 use crate::net::prefixes::Quota;
+
+mod parrot;
+
+use parrot::Parrot;
 
 pub(super) const SOON: Duration = Duration::from_secs(10);
 
@@ -116,157 +119,6 @@ impl PayoutPolicy for Silent {
 
     fn accrue(&mut self, _tallies: &[Tally]) -> Result<Vec<Entitlement>, PolicyFailure> {
         Ok(Vec::new())
-    }
-}
-
-// === a protocol ===
-
-/// Each line is an effect; each answer and offer is a line.
-#[derive(Default)]
-struct Parrot {
-    line: String,
-    effects: VecDeque<Effect>,
-    out: String,
-    prefixes: Vec<ExtranoncePrefix>,
-    due: Option<Moment>,
-}
-
-fn client() -> Client {
-    let none: Arc<str> = "".into();
-    Client {
-        protocol: Protocol::StratumV2,
-        listener: Arc::clone(&none),
-        address: Arc::clone(&none),
-        agent: Arc::clone(&none),
-        hardware: none,
-    }
-}
-
-fn opening() -> Opening {
-    let channel = Arc::new(ChannelFacts {
-        account: name("alice"),
-        worker: WorkerName::new("").unwrap(),
-        client: client(),
-        password: None,
-        floor: Difficulty::MIN,
-        ceiling: Difficulty::MAX,
-    });
-    Opening { channel, now: Timestamp(0), start: None, suggested: None, nominal_hashrate: None }
-}
-
-impl Parrot {
-    fn obey(&mut self, now: Now, line: &str) {
-        let words: Vec<&str> = line.split(' ').collect();
-        match words[0] {
-            "" => return,
-            "due" => {
-                self.due = Some(now.moment.after(Duration::from_millis(words[1].parse().unwrap())));
-                return;
-            }
-            _ => {}
-        }
-        let channel = ChannelId(words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0));
-        let account = || name(words[2]);
-        self.effects.push_back(match words[0] {
-            "reserve" => Effect::Reserve { channel, resume: None },
-            "release" => Effect::Release { prefix: self.prefixes.pop().unwrap(), used: true },
-            "login" => {
-                let (username, password) = (words[2].to_owned(), None);
-                Effect::Authorize { channel, login: Box::new(Login { username, password, client: client() }) }
-            }
-            "open" => Effect::Open { channel, opening: Box::new(opening()) },
-            "name" => {
-                let worker = WorkerName::new(words[3]).unwrap();
-                Effect::Name { channel, account: account(), worker }
-            }
-            "supply" => Effect::Supply { channel, account: account() },
-            "unsupply" => Effect::Unsupply(account()),
-            "fresh" => {
-                let sent = words[3].parse().ok().map(JobId);
-                Effect::FreshWork { channel, account: account(), sent }
-            }
-            "established" => Effect::Established,
-            "opened" => Effect::Note(Note::ChannelOpened(ChannelKind::Extended)),
-            "refuse" => Effect::Note(Note::ChannelRefused("unknown-user")),
-            "keep" => Effect::Note(Note::UpdateRefused("invalid-channel-id")),
-            "stray" => Effect::Note(Note::Strayed("channel_bit")),
-            "closed" => Effect::Note(Note::ChannelClosed(ChannelKind::Extended)),
-            "end" => Effect::Close(Close::Malformed),
-            other => panic!("{other:?} is no command"),
-        });
-    }
-
-    fn tell(&mut self, line: &str) {
-        self.out.push_str(line);
-        self.out.push('\n');
-    }
-}
-
-impl Session for Parrot {
-    type Work = Announcement;
-
-    fn receive(&mut self, now: Now, bytes: &[u8]) -> usize {
-        self.line.push_str(std::str::from_utf8(bytes).unwrap());
-        while let Some((line, rest)) = self.line.clone().split_once('\n') {
-            self.line = rest.to_owned();
-            self.obey(now, line);
-        }
-        bytes.len()
-    }
-
-    fn wants_input(&self) -> bool {
-        true
-    }
-
-    fn next_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
-    }
-
-    fn answer(&mut self, _now: Now, answer: Answer) {
-        let line = match answer {
-            Answer::Reserved(channel, reservation) => {
-                let is_there = reservation.is_some();
-                self.prefixes.extend(reservation.map(|reservation| reservation.prefix));
-                format!("reserved {channel} {is_there}")
-            }
-            Answer::Authorized(channel, outcome) => format!("authorized {channel} {}", outcome.is_ok()),
-            Answer::Opened(channel, decision) => format!("opened {channel} {}", decision.is_some()),
-            Answer::Reviewed(channel, decision) => format!("reviewed {channel} {}", decision.is_some()),
-            Answer::Named(channel, worker) => format!("named {channel} {}", worker.is_some()),
-        };
-        self.tell(&line);
-    }
-
-    fn offer(&mut self, _now: Now, to: Recipient, work: &Arc<Announcement>) {
-        let owner = work.job().owner.as_ref().map_or("-", |owner| owner.as_str()).to_owned();
-        match to {
-            Recipient::Everyone => self.tell(&format!("work everyone {owner}")),
-            Recipient::Channel(channel) => self.tell(&format!("work {channel} {owner}")),
-        }
-    }
-
-    fn committed(&mut self, _shares: u64) {}
-
-    fn transmit(&mut self, _now: Now, out: &mut Vec<u8>) {
-        out.append(&mut std::mem::take(&mut self.out).into_bytes());
-    }
-
-    fn deadline(&self) -> Option<Moment> {
-        self.due
-    }
-
-    fn timeout(&mut self, now: Now) {
-        if self.due.is_some_and(|due| due <= now.moment) {
-            self.effects.push_back(Effect::Close(Close::Idle));
-        }
-    }
-
-    fn park(&mut self) -> Vec<Parked> {
-        self.prefixes.drain(..).map(|prefix| Parked { prefix, resume: None, used: true }).collect()
-    }
-
-    fn shut_down(&mut self, _now: Now, why: Close) {
-        self.effects.push_back(Effect::Close(why));
     }
 }
 

@@ -127,7 +127,7 @@ async fn reorganisations_are_booked_exactly_once_through_kill_9() -> Result<()> 
     Ok(())
 }
 
-/// Kills the pool `after` the node has begun to change its chain.
+/// Kills the pool `after` the node has begun to change its chain: at a moment, whatever it is doing then.
 fn kill_while(pool: &mut Pool, change: impl FnOnce() -> Result<()> + Send, after: Duration) -> Result<()> {
     std::thread::scope(|scope| {
         let changing = scope.spawn(change);

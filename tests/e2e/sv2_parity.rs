@@ -87,10 +87,6 @@ impl Wish {
             Self::Good | Self::Again | Self::UnknownJob | Self::Late => plain,
         }
     }
-
-    fn is_late(self) -> bool {
-        matches!(self, Self::Late | Self::LateBlock)
-    }
 }
 
 /// A miner of either protocol.
@@ -195,10 +191,6 @@ async fn outcome(kind: Option<Kind>) -> Result<Outcome> {
         Some(kind) => Peer::sv2(&pool, kind).await?,
     };
     for (wish, expected) in SCRIPT {
-        if wish.is_late() {
-            // The clock counts milliseconds: one of them must have passed.
-            tokio::time::sleep(sluice_tests::POLL).await;
-        }
         let found = peer.submit(wish).await.with_context(|| format!("{wish:?}"))?;
         ensure!(found == expected, "{kind:?}: {wish:?} is answered with {found}, not {expected}");
     }

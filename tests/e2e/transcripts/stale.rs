@@ -56,8 +56,6 @@ async fn without_a_grace_it_is_stale_and_a_block_on_the_old_tip_is_handed_in_all
     let pool = pool(0).await?;
     let (mut miner, old, _) = after_a_block(&pool).await?;
     let late = share_below_a_block(&mut miner, &old)?;
-    // The clock counts milliseconds: one of them must have passed.
-    tokio::time::sleep(sluice_tests::POLL).await;
     ensure_code(&miner.submit(&late).await?, 21)?;
     let rival = block(&mut miner, &old)?;
     ensure_code(&miner.submit(&rival).await?, 21)?;

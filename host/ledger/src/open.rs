@@ -90,6 +90,10 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
 pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, OpenError> {
     let mut connection = connect(path)?;
     check_kind(path, &connection)?;
+    if is_of_an_earlier_version(&connection).map_err(|source| refused(path, source))? {
+        // A migration must not write into what is damaged.
+        check(path, &connection)?;
+    }
     migrate(path, &mut connection)?;
     check(path, &connection)?;
     configure(&connection, durability).map_err(|source| refused(path, source))?;
@@ -130,6 +134,11 @@ fn check_kind(path: &Path, connection: &Connection) -> Result<(), OpenError> {
 
 fn count_tables(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+}
+
+fn is_of_an_earlier_version(connection: &Connection) -> rusqlite::Result<bool> {
+    let done: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(usize::try_from(done).is_ok_and(|done| (1..MIGRATIONS.len()).contains(&done)))
 }
 
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {

@@ -172,7 +172,7 @@ fn forge(dir: &Path, text: &str) {
 }
 
 /// What is done to the file, what an audit says of it first, and words of that.
-const FORGERIES: [(&str, Subject, &str); 25] = [
+const FORGERIES: [(&str, Subject, &str); 26] = [
     ("UPDATE shares SET difficulty = difficulty * 2 WHERE seq = 8", Subject::Totals, "worker"),
     ("UPDATE shares SET difficulty = difficulty * 2 WHERE seq = 8", Subject::Input, "its part of the window"),
     ("UPDATE shares SET worker = 0 WHERE seq = 8", Subject::Input, "its part of the window"),
@@ -240,6 +240,13 @@ const FORGERIES: [(&str, Subject, &str); 25] = [
         "INSERT INTO entries VALUES (2, 90, 'account', 2, 'credit', 5, ''), (2, 91, 'house', NULL, 'credit', -5, '')",
         Subject::Credits,
         "its credit",
+    ),
+    (
+        "PRAGMA foreign_keys = OFF; INSERT INTO journal VALUES (90, 1, 77, 1, 0); \
+         INSERT INTO entries VALUES (90, 1, 'house', NULL, 'credit', -5, ''), (90, 2, 'account', 2, 'credit', 5, ''); \
+         UPDATE journal SET sealed = 1 WHERE id = 90",
+        Subject::Accounts,
+        "balance in sat",
     ),
     (
         "DELETE FROM blocks WHERE id = 2",

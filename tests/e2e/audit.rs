@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
@@ -41,7 +41,7 @@ async fn settle(pool: &Pool, rounds: u32) -> Result<Stress> {
     Ok(stress)
 }
 
-fn sluice(args: &[&str], paths: &[(&str, &Path)]) -> Result<Output> {
+pub(crate) fn sluice(args: &[&str], paths: &[(&str, &Path)]) -> Result<Output> {
     let mut command = Command::new(binary::sluice()?);
     command.args(args).env("NO_COLOR", "1");
     for (option, path) in paths {
@@ -53,7 +53,7 @@ fn sluice(args: &[&str], paths: &[(&str, &Path)]) -> Result<Output> {
     command.output().context("sluice does not run")
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
@@ -96,6 +96,44 @@ async fn pplns_audits_equal_while_it_runs_and_copies_of_it_do_too() -> Result<()
     let said = ensure_equal(&[("--data", &data)])?;
     ensure!(said.contains("0 others"), "{said}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parquet_says_the_same_as_csv_to_a_reader_that_is_not_ours() -> Result<()> {
+    let Some(python) = python("parquet_says_the_same_as_csv_to_a_reader_that_is_not_ours")? else {
+        return Ok(());
+    };
+    let mut pool = Pool::ready(setup(PPLNS)).await?;
+    settle(&pool, 2).await?.finish().await?;
+    ensure!(pool.stop().await?.success());
+    let (data, place) = (pool.data(), TempDir::new()?);
+    let (text, typed) = (place.path().join("text"), place.path().join("typed"));
+    for (out, format) in [(&text, "csv"), (&typed, "parquet")] {
+        let output = sluice(&["ledger", "export", "--format", format], &[("--data", &data), ("--out", out)])?;
+        ensure!(output.status.success(), "{}", self::text(&output));
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/tables.py");
+    let output = Command::new(python).arg(script).args([&text, &typed]).output()?;
+    ensure!(output.status.success(), "{}", self::text(&output));
+    let rows: Value = serde_json::from_slice(&output.stdout)?;
+    ensure!(rows["shares"].as_u64() >= Some(500) && rows["rounds"].as_u64() >= Some(2), "{rows}");
+    Ok(())
+}
+
+/// A Python with pyarrow; `None`, and a line that says how to get it, where there is none.
+pub(crate) fn python(test: &str) -> Result<Option<PathBuf>> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pyarrow/bin/python");
+    let has_pyarrow = |python: &PathBuf| {
+        let command = Command::new(python).args(["-c", "import pyarrow.parquet"]).output();
+        command.is_ok_and(|output| output.status.success())
+    };
+    let found = [own, PathBuf::from("python3")].into_iter().find(has_pyarrow);
+    if found.is_none() {
+        let how = "python3 -m venv target/pyarrow && target/pyarrow/bin/pip install pyarrow";
+        ensure!(std::env::var_os("CI").is_none(), "{test} needs pyarrow: {how}");
+        println!("skipped: {test}: needs pyarrow: {how}");
+    }
+    Ok(found)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,11 +282,23 @@ struct Books {
     accounts: Vec<HashMap<String, String>>,
 }
 
-/// No field of these tests has a comma in it.
-fn table(path: &Path) -> Result<Vec<HashMap<String, String>>> {
+/// The fields of a line; no field of these tests has a line break in it.
+fn fields(line: &str) -> Vec<String> {
+    let (mut fields, mut quoted) = (vec![String::new()], false);
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => fields.last_mut().into_iter().for_each(|field| field.push(c)),
+        }
+    }
+    fields
+}
+
+pub(crate) fn table(path: &Path) -> Result<Vec<HashMap<String, String>>> {
     let text = fs::read_to_string(path)?;
-    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned));
-    let header: Vec<String> = lines.next().context("no header")?.collect();
+    let mut lines = text.lines().map(fields);
+    let header = lines.next().context("no header")?;
     Ok(lines.map(|cells| header.iter().cloned().zip(cells).collect()).collect())
 }
 
@@ -269,6 +319,7 @@ impl Books {
     fn check(&self) -> Result<usize> {
         for round in &self.rounds {
             let hash = round["block"].as_str().context("no block")?;
+            self.check_question(round, &self.blocks[hash])?;
             let expected = self.credits(&self.blocks[hash])?;
             let booked = self.sums(|entry| entry["block"] == hash && entry["cause"] == "credit")?;
             ensure!(expected == booked, "block {hash}: {expected:?} is booked as {booked:?}");
@@ -290,29 +341,62 @@ impl Books {
         Ok(sums)
     }
 
-    /// PPLNS as its documentation has it: the newest shares whose work reaches twice the network's, the fee off the top,
-    /// the largest remainders first.
-    fn credits(&self, block: &HashMap<String, String>) -> Result<BTreeMap<String, i64>> {
+    /// The newest shares whose work reaches twice the network's: work by account and number of shares, in 2^-32 of
+    /// difficulty.
+    fn window(&self, block: &HashMap<String, String>) -> Result<BTreeMap<String, (u128, u64)>> {
         let units = |difficulty: &str| {
             Ok::<_, anyhow::Error>((difficulty.parse::<f64>()? * 2f64.powi(32)).round() as u128)
         };
         let target = (block["network_difficulty"].parse::<f64>()? * WINDOW * 2f64.powi(32)).round() as u128;
         let through: usize = block["through"].parse()?;
-        let (mut work, mut total) = (BTreeMap::<String, u128>::new(), 0);
+        let (mut work, mut total) = (BTreeMap::<String, (u128, u64)>::new(), 0);
         for share in self.shares[..through].iter().rev() {
             let one = units(&share["difficulty"])?.max(1);
-            *work.entry(share["account"].clone()).or_default() += one;
+            let own = work.entry(share["account"].clone()).or_default();
+            *own = (own.0 + one, own.1 + 1);
             total += one;
             if total >= target {
                 break;
             }
         }
+        Ok(work)
+    }
+
+    /// What the policy was asked is what the log says.
+    fn check_question(&self, round: &Value, block: &HashMap<String, String>) -> Result<()> {
+        let (hash, input) = (&round["block"], &round["input"]);
+        for (field, column) in [("height", "height"), ("subsidy", "subsidy_sat"), ("fees", "fees_sat")] {
+            ensure!(
+                input[field].as_u64() == Some(block[column].parse()?),
+                "{hash}: {field} is {}",
+                input[field]
+            );
+        }
+        let unit = input["work_unit"].as_f64().context("no unit")? * 2f64.powi(32);
+        let told = input["contributions"].as_array().context("no contributions")?;
+        let told: Option<BTreeMap<String, (u128, u64)>> = told
+            .iter()
+            .map(|one| {
+                let (work, shares) = (one["work"].as_u64()?, one["shares"].as_u64()?);
+                Some((one["account"].as_str()?.to_owned(), (u128::from(work), shares)))
+            })
+            .collect();
+        let in_units = |(account, (work, shares))| (account, (work / unit as u128, shares));
+        let expected: BTreeMap<_, _> = self.window(block)?.into_iter().map(in_units).collect();
+        ensure!(told.as_ref() == Some(&expected), "{hash}: {told:?}, and not {expected:?}");
+        Ok(())
+    }
+
+    /// PPLNS as its documentation has it: the fee off the top, the rest by work, the largest remainders first.
+    fn credits(&self, block: &HashMap<String, String>) -> Result<BTreeMap<String, i64>> {
+        let work = self.window(block)?;
+        let total: u128 = work.values().map(|own| own.0).sum();
         let reward = block["subsidy_sat"].parse::<u128>()? + block["fees_sat"].parse::<u128>()?;
         let fee = reward * u128::from(FEE_BPS) / 10_000;
         let rest = reward - fee;
         let mut parts: Vec<(String, u128, u128)> = work
             .into_iter()
-            .map(|(account, own)| (account, rest * own / total, rest * own % total))
+            .map(|(account, (own, _))| (account, rest * own / total, rest * own % total))
             .collect();
         let left = rest - parts.iter().map(|part| part.1).sum::<u128>();
         parts.sort_by(|a, b| b.2.cmp(&a.2).then(a.0.cmp(&b.0)));

@@ -19,7 +19,7 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn every_command_has_help_with_an_example() -> Result<()> {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 26] = [
         &["demo"],
         &["run"],
         &["check"],
@@ -31,6 +31,21 @@ fn every_command_has_help_with_an_example() -> Result<()> {
         &["ledger"],
         &["ledger", "export"],
         &["ledger", "backup"],
+        &["ledger", "check"],
+        &["ledger", "salvage"],
+        &["payouts"],
+        &["payouts", "list"],
+        &["payouts", "prepare"],
+        &["payouts", "show"],
+        &["payouts", "batches"],
+        &["payouts", "csv"],
+        &["payouts", "psbt"],
+        &["payouts", "sent"],
+        &["payouts", "confirm"],
+        &["payouts", "cancel"],
+        &["payouts", "hold"],
+        &["payouts", "release"],
+        &["payouts", "minimum"],
     ];
     for command in commands {
         let output = sluice(&[command, &["--help"]].concat())?;
@@ -41,7 +56,7 @@ fn every_command_has_help_with_an_example() -> Result<()> {
     }
     let overview = text(&sluice(&["--help"])?);
     ensure!(
-        ["demo", "run", "check", "keygen", "status", "plugin", "audit", "ledger"]
+        ["demo", "run", "check", "keygen", "status", "plugin", "audit", "ledger", "payouts"]
             .iter()
             .all(|name| overview.contains(name)),
         "{overview}"

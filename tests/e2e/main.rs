@@ -2,17 +2,27 @@
 //!
 //! Every module starts pools of its own, so that all tests run beside each other.
 
+mod accounts;
 mod audit;
+mod classes;
 mod cli;
 mod crash;
 mod damage;
 mod demo;
 mod files;
+#[path = "../../host/policy/tests/policies/guest.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "a workbench of another package's tests")]
+mod guest;
+mod keeping;
+mod mishaps;
 mod nodes;
+mod paying;
 mod pipelined;
 mod regtest;
 mod reload;
 mod reorg;
+mod scene;
+mod schemes;
 mod shipped;
 mod sv2_abuse;
 mod sv2_identity;

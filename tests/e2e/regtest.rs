@@ -9,18 +9,18 @@ use sluice_tests::pool::{HOUSE, Payout, Pool, Setup};
 use sluice_tests::share::{Job, Share, difficulty_of, network_difficulty};
 use sluice_tests::{SOON, http, spend};
 
-fn house() -> Result<ScriptBuf> {
+pub(crate) fn house() -> Result<ScriptBuf> {
     let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = HOUSE.parse()?;
     Ok(address.require_network(bitcoin::Network::Regtest)?.script_pubkey())
 }
 
 /// A share that is a block.
-fn mine_block(miner: &mut Miner, job: &Job) -> Result<Share> {
+pub(crate) fn mine_block(miner: &mut Miner, job: &Job) -> Result<Share> {
     miner.mine_where(job, |hash| difficulty_of(hash) >= network_difficulty(job.bits))
 }
 
 /// What a coinbase pays, without the witness commitment.
-fn paid(block: &Block) -> Result<Vec<(ScriptBuf, u64)>> {
+pub(crate) fn paid(block: &Block) -> Result<Vec<(ScriptBuf, u64)>> {
     let coinbase = block.txdata.first().context("a block without a coinbase")?;
     let outputs = coinbase.output.iter().filter(|output| !output.script_pubkey.is_op_return());
     Ok(outputs.map(|output| (output.script_pubkey.clone(), output.value.to_sat())).collect())
@@ -33,10 +33,7 @@ fn hash_of(share: &Share) -> BlockHash {
 /// Mines a block through the pool and returns it as the node has it, and the job it was made of.
 pub(crate) async fn mine_through(node: &Bitcoind, miner: &mut Miner) -> Result<(Block, Job)> {
     let best = node.best()?;
-    let job = match miner.job().await? {
-        job if connects(&job, best) => job,
-        _ => miner.next_job(|job| connects(job, best)).await?,
-    };
+    let job = job_on(best, miner).await?;
     let share = mine_block(miner, &job)?;
     miner.submit_good(&share).await?;
     let found = node.best_other_than(best).await?;
@@ -48,7 +45,13 @@ pub(crate) async fn mine_through(node: &Bitcoind, miner: &mut Miner) -> Result<(
     Ok((node.block(&found)?, job))
 }
 
-fn connects(job: &Job, best: BlockHash) -> bool {
+/// The miner's newest job on this block, waited for if need be.
+pub(crate) async fn job_on(best: BlockHash, miner: &mut Miner) -> Result<Job> {
+    let job = miner.job().await?;
+    if connects(&job, best) { Ok(job) } else { miner.next_job(|job| connects(job, best)).await }
+}
+
+pub(crate) fn connects(job: &Job, best: BlockHash) -> bool {
     job.previous == *AsRef::<[u8; 32]>::as_ref(&best)
 }
 

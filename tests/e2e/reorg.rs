@@ -25,7 +25,7 @@ async fn pool_on(node: &Bitcoind) -> Result<Pool> {
 }
 
 /// Waits until the API shows the block settled, in this state, with so many confirmations.
-async fn shown(pool: &Pool, block: &BlockHash, state: &str, confirmations: u64) -> Result<()> {
+pub(crate) async fn shown(pool: &Pool, block: &BlockHash, state: &str, confirmations: u64) -> Result<()> {
     let hash = block.to_string();
     let is = |blocks: &Value| {
         let block = blocks.as_array()?.iter().find(|block| block["hash"] == *hash)?;

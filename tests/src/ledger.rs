@@ -1,6 +1,6 @@
 //! The ledger as anyone with SQLite sees it, for what the HTTP API does not list share by share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use bitcoin::BlockHash;
 use rusqlite::{Connection, OpenFlags};
+
+use crate::share;
 
 /// What the ledger keeps of a share's hash: the first 16 bytes as Bitcoin serialises it.
 pub type ShareKey = [u8; 16];
@@ -30,10 +32,13 @@ pub fn file(data: &Path) -> Result<PathBuf> {
 
 fn databases(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
+    let list = fs::read_dir(directory);
+    for entry in list.with_context(|| format!("{} cannot be read", directory.display()))? {
         let path = entry?.path();
         let mut magic = [0; 15];
-        let reads = path.is_file() && fs::File::open(&path)?.read_exact(&mut magic).is_ok();
+        // A pool that runs may have removed it by now.
+        let open = |path: &Path| fs::File::open(path).ok();
+        let reads = path.is_file() && open(&path).is_some_and(|mut file| file.read_exact(&mut magic).is_ok());
         if reads && magic == *b"SQLite format 3" {
             found.push(path);
         }
@@ -144,12 +149,122 @@ pub fn booked(data: &Path, block: &BlockHash) -> Result<Booked> {
     Ok(row)
 }
 
+/// What became of a found block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fate {
+    pub state: String,
+    /// Settlements of its round.
+    pub rounds: u32,
+    /// Bookings and reversals.
+    pub transactions: u32,
+}
+
+impl Fate {
+    /// Whether it has a verdict, and the books have of it what follows.
+    pub fn is_done(&self) -> bool {
+        match self.state.as_str() {
+            "found" | "submitted" => false,
+            "accepted" | "immature" | "mature" => self.rounds == 1 && self.transactions % 2 == 1,
+            _ => self.rounds <= 1 && self.transactions.is_multiple_of(2),
+        }
+    }
+}
+
+/// The found blocks.
+///
+/// # Errors
+/// The file cannot be read, or a block is there twice.
+pub fn fates(data: &Path) -> Result<HashMap<ShareKey, Fate>> {
+    let connection = open(data)?;
+    let mut statement = connection.prepare(
+        "SELECT hash, state, (SELECT count(*) FROM rounds WHERE block = b.id), \
+         (SELECT count(*) FROM journal WHERE block = b.id) FROM blocks b",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut fates = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let hash: [u8; 32] = row.get(0)?;
+        let fate = Fate { state: row.get(1)?, rounds: row.get(2)?, transactions: row.get(3)? };
+        let before = fates.insert(share::key_of(&hash), fate);
+        ensure!(before.is_none(), "block {} is there twice", hex::encode(hash));
+    }
+    Ok(fates)
+}
+
 /// How many settled rounds there are.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn rounds(data: &Path) -> Result<u32> {
     Ok(open(data)?.query_row("SELECT count(*) FROM rounds", [], |row| row.get(0))?)
+}
+
+/// Who decided on money: a row of `rounds` or `accruals`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The first and last share of work that was credited as it came; `None` for a block's round.
+    pub shares: Option<(u32, u32)>,
+    pub policy_hash: String,
+    pub settings: serde_json::Value,
+}
+
+/// The decisions on rounds, then those on work as it came, each in the order in which they were made.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn decisions(data: &Path) -> Result<Vec<Decision>> {
+    let connection = open(data)?;
+    let mut statement = connection.prepare(
+        "SELECT NULL, NULL, policy_hash, settings, 0, block FROM rounds UNION ALL \
+         SELECT first, through, policy_hash, settings, 1, id FROM accruals ORDER BY 5, 6",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut decisions = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (first, through, settings): (Option<u32>, Option<u32>, String) =
+            (row.get(0)?, row.get(1)?, row.get(3)?);
+        decisions.push(Decision {
+            shares: first.zip(through),
+            policy_hash: row.get(2)?,
+            settings: serde_json::from_str(&settings)?,
+        });
+    }
+    Ok(decisions)
+}
+
+/// What each account's entries of these causes come to, where that is not zero; the house is the empty name.
+fn sums(data: &Path, causes: &[&str]) -> Result<BTreeMap<String, i64>> {
+    let connection = open(data)?;
+    let mut statement = connection.prepare(
+        "SELECT coalesce(accounts.name, ''), entries.cause, sum(amount) FROM entries \
+         LEFT JOIN accounts ON accounts.id = entries.account WHERE book IN ('account', 'house') GROUP BY 1, 2",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?;
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for row in rows {
+        let (account, cause, amount): (String, String, i64) = row?;
+        if causes.is_empty() || causes.contains(&cause.as_str()) {
+            *sums.entry(account).or_default() += amount;
+        }
+    }
+    sums.retain(|_, amount| *amount != 0);
+    Ok(sums)
+}
+
+/// What each account is owed, where that is not zero; the house is the empty name.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn balances(data: &Path) -> Result<BTreeMap<String, i64>> {
+    sums(data, &[])
+}
+
+/// What each account was credited with so far, for blocks that were never reversed and for work as it came.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn credits(data: &Path) -> Result<BTreeMap<String, i64>> {
+    sums(data, &["credit", "accrual"])
 }
 
 /// SQLite's own opinion of the file: `ok`, or what is wrong.

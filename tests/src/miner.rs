@@ -78,6 +78,19 @@ impl Miner {
         Ok(miner)
     }
 
+    /// The same, for firmware that calls itself `agent`, and waits for work.
+    ///
+    /// # Errors
+    /// One of the four failed.
+    pub async fn working_as(address: SocketAddr, user: &str, agent: &str) -> Result<Self> {
+        let mut miner = Self::connect(address).await?;
+        let reply = miner.call("mining.subscribe", json!([agent])).await?;
+        miner.subscribed(&reply)?;
+        miner.authorize(user, "x").await?;
+        miner.job().await?;
+        Ok(miner)
+    }
+
     /// Connects, subscribes, logs in, and waits for work.
     ///
     /// # Errors

@@ -14,6 +14,10 @@ pub const AUTH: &str = "auth-address.wasm";
 pub const VARDIFF: &str = "vardiff-steady.wasm";
 pub const SOLO: &str = "payout-solo.wasm";
 pub const PPLNS: &str = "payout-pplns.wasm";
+pub const TIDES: &str = "payout-tides.wasm";
+pub const FPPS: &str = "payout-fpps.wasm";
+/// In the place of [`AUTH`].
+pub const TABLE: &str = "auth-table.wasm";
 
 /// A copy of `plugins/dist`.
 pub struct Plugins {

@@ -13,11 +13,11 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::output::Output;
-use crate::plugins::{AUTH, PPLNS, Plugins, SOLO, VARDIFF};
+use crate::plugins::{AUTH, FPPS, PPLNS, Plugins, SOLO, TABLE, TIDES, VARDIFF};
 use crate::sv2::{self, Endpoint};
 use crate::{POLL, SOON, binary, http};
 
-/// Where the house is paid in all these tests.
+/// Where the house is paid in all these tests: the example of BIP 173, whose secret key is 1.
 pub const HOUSE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
 /// Where templates come from.
@@ -51,6 +51,48 @@ pub enum Payout {
         fee_bps: u32,
         window: f64,
     },
+    /// The same, with balances in coinbases.
+    Tides {
+        fee_bps: u32,
+        window: f64,
+    },
+    Fpps {
+        fee_bps: u32,
+    },
+    /// The same, of the subsidy alone.
+    Pps {
+        fee_bps: u32,
+    },
+}
+
+impl Payout {
+    /// The file of its policy.
+    pub const fn file(self) -> &'static str {
+        match self {
+            Self::Solo { .. } => SOLO,
+            Self::Pplns { .. } => PPLNS,
+            Self::Tides { .. } => TIDES,
+            Self::Fpps { .. } | Self::Pps { .. } => FPPS,
+        }
+    }
+
+    pub const fn fee_bps(self) -> u32 {
+        let (Self::Solo { fee_bps }
+        | Self::Fpps { fee_bps }
+        | Self::Pps { fee_bps }
+        | Self::Pplns { fee_bps, .. }
+        | Self::Tides { fee_bps, .. }) = self;
+        fee_bps
+    }
+
+    fn settings(self) -> String {
+        let fee = format!("fee-bps = {}", self.fee_bps());
+        match self {
+            Self::Solo { .. } | Self::Fpps { .. } => fee,
+            Self::Pps { .. } => format!("{fee}, scheme = \"pps\""),
+            Self::Pplns { window, .. } | Self::Tides { window, .. } => format!("{fee}, window = {window:?}"),
+        }
+    }
 }
 
 /// What the listener says of difficulty.
@@ -83,8 +125,14 @@ pub struct Setup {
     pub chain: Chain,
     pub difficulty: Difficulty,
     pub payout: Payout,
+    /// The accounts of `auth-table`, as TOML behind `accounts = `; `None`: `auth-address`.
+    pub accounts: Option<String>,
+    /// Lines for the table `[pool]`.
+    pub pool: String,
     /// Lines for the table `[stratum_v1]`.
     pub stratum_v1: String,
+    /// Other tables.
+    pub tables: String,
     /// `None`: not enabled.
     pub stratum_v2: Option<StratumV2>,
     /// `None`: a directory of its own.
@@ -112,7 +160,10 @@ impl Setup {
             chain,
             difficulty,
             payout,
+            accounts: None,
+            pool: String::new(),
             stratum_v1: String::new(),
+            tables: String::new(),
             stratum_v2: None,
             data: None,
             log: "info,sluice=debug",
@@ -123,6 +174,18 @@ impl Setup {
     #[must_use]
     pub fn with(self, stratum_v1: &str) -> Self {
         Self { stratum_v1: stratum_v1.to_owned(), ..self }
+    }
+
+    /// With other tables beside those that are written anyway.
+    #[must_use]
+    pub fn tables(self, tables: &str) -> Self {
+        Self { tables: tables.to_owned(), ..self }
+    }
+
+    /// Logins come from a table of accounts, an inline table of TOML.
+    #[must_use]
+    pub fn accounts(self, accounts: &str) -> Self {
+        Self { accounts: Some(accounts.to_owned()), ..self }
     }
 
     /// With SV2, under an authority of its own.
@@ -156,10 +219,12 @@ impl Setup {
         let Addresses { sv1, http, .. } = at;
         let stratum_v2 = self.stratum_v2(at.sv2, home);
         let (data, plugins) = (data.display(), plugins.display());
-        let Self { difficulty: Difficulty { start, floor, ceiling }, stratum_v1, log, .. } = self;
-        let (payout, settings) = match self.payout {
-            Payout::Solo { fee_bps } => (SOLO, format!("fee-bps = {fee_bps}")),
-            Payout::Pplns { fee_bps, window } => (PPLNS, format!("fee-bps = {fee_bps}, window = {window:?}")),
+        let Self { difficulty: Difficulty { start, floor, ceiling }, pool, stratum_v1, tables, log, .. } =
+            self;
+        let (payout, settings) = (self.payout.file(), self.payout.settings());
+        let (auth, logins) = match &self.accounts {
+            None => (AUTH, "network = \"regtest\"".to_owned()),
+            Some(accounts) => (TABLE, format!("accounts = {accounts}")),
         };
         let chain = self.chain.toml();
         format!(
@@ -167,6 +232,7 @@ impl Setup {
 data_dir = "{data}"
 [pool]
 address = "{HOUSE}"
+{pool}
 {chain}
 [stratum_v1]
 {stratum_v1}
@@ -176,11 +242,12 @@ listen = "{sv1}"
 start_difficulty = {start:?}
 minimum_difficulty = {floor:?}
 maximum_difficulty = {ceiling:?}
-{stratum_v2}[policy]
+{stratum_v2}{tables}
+[policy]
 dir = "{plugins}"
 [policy.auth]
-file = "{AUTH}"
-settings = {{ network = "regtest" }}
+file = "{auth}"
+settings = {{ {logins} }}
 [policy.vardiff]
 file = "{VARDIFF}"
 [policy.payout]

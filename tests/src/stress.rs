@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::ledger::ShareKey;
 use crate::miner::{self, Miner};
 use crate::pool::Pool;
+use crate::share::{difficulty_of, network_difficulty};
 use crate::sv2::{self, Client, Event, Kind};
 
 /// How to load a pool.
@@ -59,6 +60,8 @@ pub struct Tally {
     pub refused: Vec<(i64, ShareKey)>,
     /// Sent, and not answered when the connection ended.
     pub unanswered: Vec<ShareKey>,
+    /// Those of the acknowledged that are blocks; of SV1 only.
+    pub blocks: Vec<ShareKey>,
     /// Connections that ended before they were told to.
     pub disconnects: u32,
 }
@@ -68,6 +71,7 @@ impl Tally {
         self.acknowledged.extend(other.acknowledged);
         self.refused.extend(other.refused);
         self.unanswered.extend(other.unanswered);
+        self.blocks.extend(other.blocks);
         self.disconnects += other.disconnects;
     }
 
@@ -99,6 +103,7 @@ pub struct Stress {
     tasks: JoinSet<Result<Tally>>,
     stop: watch::Sender<bool>,
     progress: watch::Receiver<u64>,
+    blocks: watch::Receiver<u64>,
 }
 
 /// How long a miner waits for the replies it is owed when it is told to stop.
@@ -112,10 +117,12 @@ impl Stress {
     pub async fn start(pool: &Pool, load: Load) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (counter, progress) = watch::channel(0);
+        let (block_counter, blocks) = watch::channel(0);
         let mut tasks = JoinSet::new();
         for number in 0..load.connections {
             let user = format!("{}.w{number}", miner::address(number % load.accounts));
-            let pace = Pace { in_flight: load.in_flight, stop: stopped.clone(), counter: counter.clone() };
+            let (counter, blocks) = (counter.clone(), block_counter.clone());
+            let pace = Pace { in_flight: load.in_flight, stop: stopped.clone(), counter, blocks };
             let started = match load.protocols.of(number) {
                 Tongue::Sv1 => Miner::working(pool.sv1, &user).await.map(|miner| {
                     tasks.spawn(work(miner, pace));
@@ -128,7 +135,7 @@ impl Stress {
             };
             started.with_context(|| format!("miner {number}"))?;
         }
-        Ok(Self { tasks, stop, progress })
+        Ok(Self { tasks, stop, progress, blocks })
     }
 
     /// Waits until `count` shares more have been acknowledged.
@@ -136,10 +143,15 @@ impl Stress {
     /// # Errors
     /// They are not, in good time.
     pub async fn acknowledged(&mut self, count: u64) -> Result<()> {
-        let goal = *self.progress.borrow() + count;
-        let wait = self.progress.wait_for(|progress| *progress >= goal);
-        tokio::time::timeout(crate::SOON, wait).await.context("shares are not acknowledged any more")??;
-        Ok(())
+        rises(&mut self.progress, count).await.context("shares are not acknowledged any more")
+    }
+
+    /// Waits until an SV1 miner's block has been acknowledged.
+    ///
+    /// # Errors
+    /// None is, in good time.
+    pub async fn block(&mut self) -> Result<()> {
+        rises(&mut self.blocks, 1).await.context("no block is acknowledged any more")
     }
 
     /// Tells everybody to stop, waits for the replies they are owed, and adds up.
@@ -164,11 +176,18 @@ impl Stress {
     }
 }
 
+async fn rises(counter: &mut watch::Receiver<u64>, by: u64) -> Result<()> {
+    let goal = *counter.borrow() + by;
+    tokio::time::timeout(crate::SOON, counter.wait_for(|count| *count >= goal)).await??;
+    Ok(())
+}
+
 /// How much one miner does.
 struct Pace {
     in_flight: usize,
     stop: watch::Receiver<bool>,
     counter: watch::Sender<u64>,
+    blocks: watch::Sender<u64>,
 }
 
 impl Pace {
@@ -187,14 +206,15 @@ impl Pace {
 
 async fn work(mut miner: Miner, pace: Pace) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut waiting: HashMap<u64, ShareKey> = HashMap::new();
+    let mut waiting: HashMap<u64, Sent> = HashMap::new();
     loop {
         while pace.wants_more(waiting.len()) {
             let job = miner.job().await?;
             let share = miner.mine(&job)?;
+            let is_block = difficulty_of(&share.hash) >= network_difficulty(job.bits);
             let params = share.params(miner.user());
             match miner.send("mining.submit", params).await {
-                Ok(id) => drop(waiting.insert(id, share.key())),
+                Ok(id) => drop(waiting.insert(id, Sent { key: share.key(), is_block })),
                 // Part of it may have arrived. Reading says what happened.
                 Err(_) => {
                     tally.unanswered.push(share.key());
@@ -207,22 +227,34 @@ async fn work(mut miner: Miner, pace: Pace) -> Result<Tally> {
         }
         let line = miner.line_within(DRAIN).await?;
         let Some(line) = line else {
-            tally.unanswered.extend(waiting.into_values());
+            tally.unanswered.extend(waiting.into_values().map(|sent| sent.key));
             tally.disconnects += 1;
             return Ok(tally);
         };
         if line["method"].is_null() {
+            let blocks = tally.blocks.len();
             answered(&line, &mut waiting, &mut tally)?;
             pace.acknowledged(u64::from(line["result"] == true));
+            if tally.blocks.len() > blocks {
+                pace.blocks.send_modify(|count| *count += 1);
+            }
         }
     }
 }
 
-fn answered(line: &Value, waiting: &mut HashMap<u64, ShareKey>, tally: &mut Tally) -> Result<()> {
+/// A share that waits for its reply.
+struct Sent {
+    key: ShareKey,
+    is_block: bool,
+}
+
+fn answered(line: &Value, waiting: &mut HashMap<u64, Sent>, tally: &mut Tally) -> Result<()> {
     let id = line["id"].as_u64().with_context(|| format!("a reply without a number: {line}"))?;
-    let key = waiting.remove(&id).with_context(|| format!("a second reply, or one to nothing: {line}"))?;
+    let sent = waiting.remove(&id).with_context(|| format!("a second reply, or one to nothing: {line}"))?;
+    let Sent { key, is_block } = sent;
     if line["result"] == true {
         tally.acknowledged.push(key);
+        tally.blocks.extend(is_block.then_some(key));
     } else {
         tally.refused.push((miner::error_code(line)?, key));
     }
@@ -295,7 +327,7 @@ mod tests {
             acknowledged: vec![key(1), key(2)],
             refused: vec![(23, key(3)), (22, key(1))],
             unanswered: vec![key(4), key(5)],
-            disconnects: 0,
+            ..Tally::default()
         };
         let log = |entries: &[(u8, u32)]| entries.iter().map(|(byte, count)| (key(*byte), *count)).collect();
         for good in [&[(1, 1), (2, 1)][..], &[(1, 1), (2, 1), (4, 1)], &[(1, 1), (2, 1), (4, 1), (5, 1)]] {

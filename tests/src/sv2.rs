@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 pub use channel::Kind;
-pub use client::{Client, Event, Verdict};
+pub use client::{Client, Event, Verdict, setup};
 use sluice_stratum_v2::noise::{AuthorityKey, AuthoritySecret};
 pub use wire::{Frame, Wire};
 pub use work::{Job, Share};

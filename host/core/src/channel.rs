@@ -321,23 +321,20 @@ fn roll(version: u32, rolled: RolledVersion, mask: VersionMask) -> (u32, bool) {
     }
 }
 
-/// What a hash earns: the difficulty its job was sent with, or the lower present one, or, where the network is easier
-/// than the pool (regtest), what the block itself is worth. Never the higher (V1-40).
+/// What a hash earns: the difficulty its job was sent with; while a lower one may have been taken up already, the lower
+/// (V1-40). Not the one that it happens to meet: the chance of meeting either would be worth up to twice the work. Nor ever
+/// more than a block is worth, for the same reason: a block counts whatever the target is.
 fn credited(
     sent: &Sent,
     lower: Option<(Difficulty, Target)>,
     hash: BlockHash,
     is_block: bool,
 ) -> Option<Difficulty> {
-    if sent.target.is_met_by(hash) {
-        return Some(sent.difficulty);
-    }
-    match lower {
-        Some((difficulty, target)) if difficulty < sent.difficulty && target.is_met_by(hash) => {
-            Some(difficulty)
-        }
-        _ => is_block.then(|| sent.job.work.template.network_difficulty().min(sent.difficulty)),
-    }
+    let (difficulty, target) = match lower {
+        Some(lower) if lower.0 < sent.difficulty => lower,
+        _ => (sent.difficulty, sent.target),
+    };
+    (target.is_met_by(hash) || is_block).then(|| difficulty.min(sent.job.work.network_difficulty))
 }
 
 /// The grace is for the tip before the present one; a job of an earlier one is stale at once (V1-57).

@@ -1,4 +1,4 @@
-//! The coinbase transaction, split where the miner's extranonce goes.
+//! The coinbase transaction, split where the miner's extranonce goes, and whom it pays.
 //!
 //! scriptSig: height (BIP34), a nonce per job (V1-52), the pool's tag, the extranonce. The tag stands before the
 //! extranonce so that the first 64 bytes are fixed and hashed once per job.
@@ -8,7 +8,9 @@ use bitcoin::script::{Builder, PushBytesBuf, ScriptBuf};
 use bitcoin::transaction::Version;
 use bitcoin::{Address, Amount, Network, OutPoint, Sequence, Transaction, TxIn, TxOut, Witness, consensus};
 
-use crate::policy::split::Credit;
+mod payments;
+
+pub use payments::{Claims, Owed, Payment};
 
 /// The most a scriptSig of a coinbase may hold (consensus).
 pub const SCRIPT_SIG_LIMIT: usize = 100;
@@ -126,62 +128,6 @@ fn transaction(script_sig: ScriptBuf, outputs: &[TxOut], witness_commitment: Opt
         }],
         output: outputs.iter().cloned().chain(commitment).collect(),
     }
-}
-
-/// What a coinbase pays to an account's address. The account is empty for the pool's own output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payment {
-    pub account: String,
-    pub address: Address,
-    pub amount: Amount,
-}
-
-/// Turns credits into payments of the coinbase: the largest first, as many as the room allows, dust and accounts
-/// without an address left to the pool's own output. The sum is that of the credits.
-///
-/// `room` is the budget of the whole serialised coinbase in bytes (V1-92); `overhead` what it needs without payments.
-pub fn payments(
-    credits: &[Credit],
-    address_of: &dyn Fn(&str) -> Option<Address>,
-    pool: &Address,
-    (room, overhead): (usize, usize),
-) -> Vec<Payment> {
-    let total: Amount = credits.iter().map(|credit| credit.amount).sum();
-    let mut payable: Vec<Payment> = credits
-        .iter()
-        .filter(|credit| !credit.account.is_empty())
-        .filter_map(|credit| {
-            let address = address_of(&credit.account)?;
-            let dust = address.script_pubkey().minimal_non_dust();
-            (credit.amount >= dust).then(|| Payment {
-                account: credit.account.clone(),
-                address,
-                amount: credit.amount,
-            })
-        })
-        .collect();
-    payable.sort_by(|a, b| b.amount.cmp(&a.amount).then_with(|| a.account.cmp(&b.account)));
-    let mut left = room.saturating_sub(overhead + output_size(pool));
-    let mut paid = Amount::ZERO;
-    let mut payments = Vec::new();
-    for payment in payable {
-        let size = output_size(&payment.address);
-        if size > left {
-            break;
-        }
-        left -= size;
-        paid += payment.amount;
-        payments.push(payment);
-    }
-    let rest = total.checked_sub(paid).unwrap_or(Amount::ZERO);
-    if rest > Amount::ZERO || payments.is_empty() {
-        payments.push(Payment { account: String::new(), address: pool.clone(), amount: rest });
-    }
-    payments
-}
-
-fn output_size(address: &Address) -> usize {
-    8 + 1 + address.script_pubkey().len()
 }
 
 /// Bytes of a coinbase around its payments: header fields, script, witness commitment, a two-output count.

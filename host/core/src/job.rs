@@ -12,7 +12,7 @@ use crate::merkle::{self, Node};
 use crate::sha::{self, Block, State};
 use crate::share::FoundBlock;
 use crate::template::Template;
-use crate::units::{Moment, Now, VersionMask};
+use crate::units::{Difficulty, Moment, Now, VersionMask};
 
 /// Number of a tip within the process; grows with every new previous block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +27,8 @@ pub struct Work {
     pub tip_since: Moment,
     pub branch: Arc<[Node]>,
     pub target: Target,
+    /// The template's: the most a share is credited with.
+    pub network_difficulty: Difficulty,
     /// The block version with the bits that miners may roll cleared (V1-75).
     pub version: u32,
     pub rollable: VersionMask,
@@ -45,6 +47,7 @@ impl Work {
             tip_since,
             branch: merkle::branch(&others).into(),
             target: template.target(),
+            network_difficulty: template.network_difficulty(),
             version,
             rollable,
             template,

@@ -89,7 +89,8 @@ impl Reason {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
     pub hash: BlockHash,
-    /// What it is credited with: the difficulty its job was sent with, or the lower one it met (V1-40).
+    /// What it is credited with: the difficulty its job was sent with or, soon after a lowering, the lower one (V1-40), and
+    /// at most the network's.
     pub difficulty: Difficulty,
     pub template: TemplateId,
 }

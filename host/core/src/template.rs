@@ -1,5 +1,7 @@
 //! What a node hands in: everything a block needs but the coinbase and the proof of work.
 
+mod weight;
+
 use std::sync::Arc;
 
 use bitcoin::{Amount, BlockHash, CompactTarget, Network, Target, Txid, Wtxid};
@@ -39,6 +41,14 @@ pub struct Template {
 }
 
 impl Template {
+    /// Bytes that a coinbase without its witness may have: what the block's weight leaves beside the transactions (BIP141).
+    /// A node leaves at least `blockreservedweight` to header and coinbase, 8000 unless it is told otherwise, so that a
+    /// full template leaves about 1900 bytes.
+    pub fn coinbase_room(&self) -> usize {
+        let transactions = self.transactions.iter().map(|transaction| weight::weight(&transaction.data));
+        weight::coinbase_room(transactions.sum())
+    }
+
     pub fn fees(&self) -> Amount {
         self.coinbase_value.checked_sub(self.subsidy).unwrap_or(Amount::ZERO)
     }

@@ -8,12 +8,14 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 
-use crate::export::beside;
+use crate::export::{beside, not_made};
+use crate::file;
 use crate::insert::unsigned;
 use crate::readonly::{self, FileError};
 
 /// Pages copied between two words on progress: 16 MiB.
 const PAGES: i32 = 4096;
+
 /// What a copy holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BackedUp {
@@ -22,25 +24,25 @@ pub struct BackedUp {
     pub rounds: u64,
 }
 
-/// Copies `database` to `file`, which must not exist. The pool may run: the copy is of the moment at which it began, and
-/// the write-ahead log grows until it ends. `progress` hears the pages done and all there are.
+/// Copies `database` to the file `target`, which must not exist; only its owner can read it. The pool may run: the copy is
+/// of the moment at which it began, and the write-ahead log grows until it ends. `progress` hears the pages done and all
+/// there are.
 ///
 /// # Errors
 /// [`FileError`]; nothing is left behind then.
 pub fn backup(
     database: &Path,
-    file: &Path,
+    target: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<BackedUp, FileError> {
-    if fs::symlink_metadata(file).is_ok() {
-        return Err(FileError::Exists { path: file.to_owned() });
+    if fs::symlink_metadata(target).is_ok() {
+        return Err(FileError::Exists { path: target.to_owned() });
     }
     let source = readonly::open(database)?;
-    let aside = beside(file);
-    let failed = |source| FileError::Write { path: file.to_owned(), source };
-    File::create_new(&aside).map_err(failed)?;
+    let aside = beside(target);
+    file::create(&aside).map_err(|source| not_made(&aside, source))?;
     let copied = copy(&source, &aside, progress).and_then(|copied| {
-        place(&aside, file)?;
+        place(&aside, target)?;
         Ok(copied)
     });
     // After a success it has two names, or this one no more.
@@ -106,9 +108,9 @@ fn facts(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 /// Opens the copy as a ledger and has SQLite check all of it.
 fn verify(path: &Path) -> Result<(u64, u64), FileError> {
     let copy = readonly::open(path)?;
-    let said: String = copy.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if said != "ok" {
-        return Err(FileError::Copy(said));
+    let problems = file::quick_check(&copy, None)?;
+    if !problems.is_empty() {
+        return Err(FileError::Copy(problems.join("; ")));
     }
     let sum: i64 = copy.query_row("SELECT coalesce(sum(amount), 0) FROM entries", [], |row| row.get(0))?;
     if sum != 0 {
@@ -118,17 +120,16 @@ fn verify(path: &Path) -> Result<(u64, u64), FileError> {
 }
 
 /// Gives the copy its name, at once, and never another file's.
-fn place(aside: &Path, file: &Path) -> Result<(), FileError> {
-    let failed = |source| FileError::Write { path: file.to_owned(), source };
-    match fs::hard_link(aside, file) {
+pub(crate) fn place(aside: &Path, target: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::Write { path: target.to_owned(), source };
+    match fs::hard_link(aside, target) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Err(FileError::Exists { path: file.to_owned() });
+            return Err(FileError::Exists { path: target.to_owned() });
         }
         // File systems without links.
-        Err(_) if fs::symlink_metadata(file).is_err() => fs::rename(aside, file).map_err(failed)?,
+        Err(_) if fs::symlink_metadata(target).is_err() => fs::rename(aside, target).map_err(failed)?,
         Err(error) => return Err(failed(error)),
     }
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed)
+    file::sync_parent(target).map_err(failed)
 }

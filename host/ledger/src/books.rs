@@ -7,6 +7,9 @@
 //! | `house` | the pool's own: fees, less what the pool's addresses hold for accounts | plus its credit, minus what the coinbase paid it |
 //! | `coinbase` | what coinbases paid out | plus all that this one paid |
 //!
+//! An accrual (see `accruals`) credits accounts at the cost of the house, a payout (see `payouts`) takes from accounts, and
+//! its network fee from the house, what the book `payout` holds: all that transactions of the pool paid out.
+//!
 //! An account's balance is what it has earned and not yet got. The house's is negative where the coinbase paid the pool
 //! more than its fee: that much it holds for the accounts. Triggers refuse a transaction that does not sum to zero and
 //! any change to one that was sealed.
@@ -14,7 +17,7 @@
 //! A block that leaves the chain takes its reward and its coinbase's payments with it: its transaction is reversed, entry by
 //! entry. One that comes back has it booked again. A block's transactions are numbered; odd ones book, even ones reverse.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 use sluice_core::bitcoin::{Amount, BlockHash};
 use sluice_core::policy::payout::{Entitlement, Round};
 use sluice_core::policy::split::Credit;
@@ -22,10 +25,8 @@ use sluice_core::policy::split::Credit;
 use crate::blocks::{self, StoredBlock};
 use crate::error::LedgerError;
 use crate::insert::sql;
+use crate::journal::{self, Book, Cause, Journal, Owner, signed};
 use crate::open::now;
-
-/// The transaction that a settlement books; the later ones of a block repeat or reverse it.
-const FIRST: i64 = 1;
 
 /// A round and what a policy made of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +57,7 @@ pub(crate) fn settle(
     }
     check(&block, settlement)?;
     insert_round(transaction, block.id, settlement)?;
-    let mut journal = Journal::open(transaction, block.id, FIRST)?;
+    let mut journal = Journal::open(transaction, Owner::Block(block.id))?;
     journal.enter(Book::Reward, Cause::Reward, -signed(block.reward()), "")?;
     for credit in &settlement.credits {
         let book = journal.book_of(&credit.account)?;
@@ -70,38 +71,7 @@ pub(crate) fn settle(
 /// Brings the books to where the block is: its round booked if it `counts`, reversed if not. Does nothing where they are
 /// there already, or where the round is not settled.
 pub(crate) fn follow(transaction: &Transaction<'_>, block: i64, counts: bool) -> Result<(), LedgerError> {
-    let last: i64 = transaction
-        .prepare_cached("SELECT coalesce(max(number), 0) FROM journal WHERE block = ?")?
-        .query_row([block], |row| row.get(0))?;
-    let booked = last % 2 == 1;
-    if last < FIRST || booked == counts {
-        return Ok(());
-    }
-    let journal = Journal::open(transaction, block, last + 1)?;
-    journal.repeat(block, if counts { Repeat::Again } else { Repeat::Reversed })?;
-    Ok(journal.seal()?)
-}
-
-/// How a block's first transaction is repeated.
-#[derive(Clone, Copy, Debug)]
-enum Repeat {
-    Again,
-    Reversed,
-}
-
-impl Repeat {
-    const fn statement(self) -> &'static str {
-        match self {
-            Self::Again => {
-                "INSERT INTO entries SELECT ?, line, book, account, cause, amount, reason FROM entries \
-                 WHERE journal = (SELECT id FROM journal WHERE block = ? AND number = ?)"
-            }
-            Self::Reversed => {
-                "INSERT INTO entries SELECT ?, line, book, account, 'reversal', -amount, reason FROM entries \
-                 WHERE journal = (SELECT id FROM journal WHERE block = ? AND number = ?)"
-            }
-        }
-    }
+    Ok(journal::turn(transaction, Owner::Block(block), counts)?)
 }
 
 fn check(block: &StoredBlock, settlement: &Settlement) -> Result<(), LedgerError> {
@@ -139,7 +109,7 @@ fn insert_round(
 
 fn enter_payments(journal: &mut Journal<'_>, block: i64) -> Result<(), LedgerError> {
     let mut statement = journal
-        .transaction
+        .transaction()
         .prepare("SELECT account, address, amount FROM block_payments WHERE block = ? ORDER BY line")?;
     let mut rows = statement.query([block])?;
     let mut paid = 0;
@@ -150,97 +120,4 @@ fn enter_payments(journal: &mut Journal<'_>, block: i64) -> Result<(), LedgerErr
         paid += amount;
     }
     journal.enter(Book::Coinbase, Cause::Payment, paid, "")
-}
-
-fn signed(amount: Amount) -> i64 {
-    sql(amount.to_sat())
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Book {
-    Reward,
-    Account(i64),
-    House,
-    Coinbase,
-}
-
-impl Book {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Reward => "reward",
-            Self::Account(_) => "account",
-            Self::House => "house",
-            Self::Coinbase => "coinbase",
-        }
-    }
-
-    const fn account(self) -> Option<i64> {
-        if let Self::Account(id) = self { Some(id) } else { None }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Cause {
-    Reward,
-    Credit,
-    Payment,
-}
-
-impl Cause {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Reward => "reward",
-            Self::Credit => "credit",
-            Self::Payment => "payment",
-        }
-    }
-}
-
-/// A transaction of entries under way.
-struct Journal<'a> {
-    transaction: &'a Transaction<'a>,
-    id: i64,
-    line: i64,
-}
-
-impl<'a> Journal<'a> {
-    fn open(transaction: &'a Transaction<'a>, block: i64, number: i64) -> rusqlite::Result<Self> {
-        let row = params![sql(now().0), block, number];
-        transaction.execute("INSERT INTO journal (at_ms, block, number) VALUES (?, ?, ?)", row)?;
-        Ok(Self { transaction, id: transaction.last_insert_rowid(), line: 0 })
-    }
-
-    /// An account's book, or the house's where the name is empty.
-    fn book_of(&self, account: &str) -> Result<Book, LedgerError> {
-        if account.is_empty() {
-            return Ok(Book::House);
-        }
-        let mut statement = self.transaction.prepare_cached("SELECT id FROM accounts WHERE name = ?")?;
-        let id = statement.query_row([account], |row| row.get(0)).optional()?;
-        id.map(Book::Account).ok_or_else(|| LedgerError::UnknownAccount(account.to_owned()))
-    }
-
-    /// Nothing is entered for an amount of zero.
-    fn enter(&mut self, book: Book, cause: Cause, amount: i64, reason: &str) -> Result<(), LedgerError> {
-        if amount != 0 {
-            self.line += 1;
-            let row =
-                params![self.id, self.line, book.label(), book.account(), cause.label(), amount, reason];
-            self.transaction
-                .prepare_cached("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)")?
-                .execute(row)?;
-        }
-        Ok(())
-    }
-
-    fn repeat(&self, block: i64, how: Repeat) -> rusqlite::Result<()> {
-        self.transaction.prepare_cached(how.statement())?.execute(params![self.id, block, FIRST])?;
-        Ok(())
-    }
-
-    /// A trigger refuses it where the entries do not sum to zero, or do not undo the block's transaction before.
-    fn seal(self) -> rusqlite::Result<()> {
-        self.transaction.execute("UPDATE journal SET sealed = 1 WHERE id = ?", [self.id])?;
-        Ok(())
-    }
 }

@@ -15,13 +15,15 @@ use crate::open;
 
 /// Pages in the write-ahead log, as we estimate, at which it is moved: 32 MiB.
 const PAGES_LIMIT: usize = 8192;
-/// Shares on a page, as measured; an estimate is enough here.
-const SHARES_PER_PAGE: usize = 96;
+/// Shares on a page, as measured, and rows in general, about; an estimate is enough here.
+const ROWS_PER_PAGE: usize = 96;
 /// Pages that a commit writes beside the full ones.
 const PAGES_PER_COMMIT: usize = 2;
 
 pub(crate) struct Checkpointer {
     pages: usize,
+    /// Rows that the writer's connection had changed at its last commit.
+    changes: u64,
     wake: Option<SyncSender<()>>,
     copied: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -41,12 +43,15 @@ impl Checkpointer {
         };
         let thread =
             thread::Builder::new().name("ledger-checkpoint".into()).spawn(work).map_err(OpenError::Thread)?;
-        Ok(Self { pages: 0, wake: Some(wake), copied, thread: Some(thread) })
+        Ok(Self { pages: 0, changes: 0, wake: Some(wake), copied, thread: Some(thread) })
     }
 
-    /// Called after each commit of the writer, with its connection.
-    pub(crate) fn wrote(&mut self, connection: &Connection, shares: usize) {
-        self.pages += PAGES_PER_COMMIT + shares / SHARES_PER_PAGE;
+    /// Called after each commit of the writer, with its connection: of shares, or of a job, which may fold thousands.
+    pub(crate) fn wrote(&mut self, connection: &Connection) {
+        let changes = connection.total_changes();
+        let rows = usize::try_from(changes.saturating_sub(self.changes)).unwrap_or(usize::MAX);
+        self.changes = changes;
+        self.pages = self.pages.saturating_add(PAGES_PER_COMMIT + rows / ROWS_PER_PAGE);
         if self.copied.swap(false, Ordering::Acquire) {
             passive(connection);
             self.pages = 0;

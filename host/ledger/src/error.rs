@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use sluice_core::bitcoin::{Amount, BlockHash};
-use sluice_core::ids::{NameError, WorkerId};
+use sluice_core::ids::{NameError, ShareSeq, WorkerId};
+use sluice_core::policy::accrual::AccrualError;
 
 /// Why a ledger cannot be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -14,10 +15,12 @@ pub enum OpenError {
     #[error("the ledger in {} is open in another process; stop that one or use another directory", dir.display())]
     InUse { dir: PathBuf },
     #[error(
-        "the database {} is damaged: {detail}; keep a copy of its directory, then restore a backup or save what can \
-         be read with `sqlite3 ledger.db .recover`", path.display()
+        "the database {} is damaged: {detail}; keep a copy of its directory, ask `sluice ledger check` what can be read, \
+         then restore a backup or save what is whole with `sluice ledger salvage`", path.display()
     )]
     Damaged { path: PathBuf, detail: String },
+    #[error("the database {} cannot be written: the file or its disk is read-only", path.display())]
+    ReadOnly { path: PathBuf },
     #[error("the database {} has schema {found}, this version knows up to {known}; run the newer version", path.display())]
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("{} is a database of another program; use an empty directory", path.display())]
@@ -65,12 +68,25 @@ pub enum LedgerError {
     Settled(BlockHash),
     #[error("credits come to {credits}, the block's reward is {reward}; they have to be equal")]
     NotTheReward { credits: Amount, reward: Amount },
+    #[error("the payout plan credits no work at once; switch accruing on first")]
+    NotAccruing,
+    #[error(
+        "an accrual of the shares {} to {}; it has to begin with {} and to end with {} at the latest",
+        first.0, through.0, next.0, newest.0
+    )]
+    AccrualRange { first: ShareSeq, through: ShareSeq, next: ShareSeq, newest: ShareSeq },
+    #[error(transparent)]
+    Accrual(#[from] AccrualError),
+    #[error("the credits of one accrual come to more than {}, which is all there will be", Amount::MAX_MONEY)]
+    AccrualSum,
     #[error("account {account:?}: {source}")]
     Account { account: String, source: NameError },
     #[error("account {0:?} is not known to the ledger")]
     UnknownAccount(String),
     #[error("the ledger holds {0:?} as a block's hash or window, which it never wrote; check the disk")]
     Unreadable(String),
+    #[error("cannot open another connection to the ledger: {0}")]
+    Connection(OpenError),
     #[error(transparent)]
     Names(#[from] NamesFull),
     #[error("cannot read or write a record as JSON: {0}")]

@@ -17,6 +17,7 @@ use crate::blocks::{self, BlockRow, NewBlock, OpenRound, StoredBlock};
 use crate::books::{self, Settlement};
 use crate::checkpoint::Checkpointer;
 use crate::error::{AppendError, LedgerError, NamesFull, OpenError, Stopped};
+use crate::fold;
 use crate::job::{Job, Reply};
 use crate::life::{self, Change, Place, Verdict, WatchedBlock};
 use crate::names::Interned;
@@ -81,10 +82,11 @@ impl Ledger {
         let mut queue = Queue::new(config.queue_limit, resume);
         let names = open::load_names(&connection, &mut queue).map_err(failed)?;
         let live = totals::load(&connection, resume.last, resume.last_at).map_err(failed)?;
-        let windows = Windows::new(open::open_reader(&path)?, resume.last.0);
+        let folded = fold::through(&connection).map_err(failed)?;
+        let windows = Windows::new(open::open_reader(&path)?, resume.last.0, folded);
         let reader = open::open_reader(&path)?;
         let checkpointer = Checkpointer::start(&path)?;
-        let shared = Arc::new(Shared::new(queue, names, live, lock));
+        let shared = Arc::new(Shared::new(queue, names, live, (path.clone(), lock)));
         let (committed_sender, committed) = watch::channel(resume.last);
         let (health_sender, health) = watch::channel(LedgerHealth::Healthy);
         let ends = Ends {
@@ -118,7 +120,7 @@ impl Ledger {
         if let Some(known) = known_worker(shared, account, worker) {
             return Ok(known);
         }
-        let account_id = self.account(account)?;
+        let account_id = self.account_id(account)?;
         let mut names = shared.names_mut();
         let interned = names.intern_worker(account_id, worker)?;
         if let Interned::New(id) = interned {
@@ -127,7 +129,7 @@ impl Ledger {
         Ok((account_id, interned.id()))
     }
 
-    fn account(&self, name: &AccountName) -> Result<AccountId, NamesFull> {
+    fn account_id(&self, name: &AccountName) -> Result<AccountId, NamesFull> {
         let shared = &self.0.shared;
         let mut names = shared.names_mut();
         let interned = names.intern_account(name)?;
@@ -142,7 +144,7 @@ impl Ledger {
     /// # Errors
     /// [`NamesFull`].
     pub fn payout_address(&self, account: &AccountName, address: &str) -> Result<(), NamesFull> {
-        let id = self.account(account)?;
+        let id = self.account_id(account)?;
         let shared = &self.0.shared;
         let mut names = shared.names_mut();
         if names.address(id) == Some(address) {
@@ -257,13 +259,13 @@ impl Ledger {
     }
 
     /// Makes sure that the account's row is on disk before the next job.
-    fn touch(&self, account: &str) -> Result<(), LedgerError> {
+    pub(crate) fn touch(&self, account: &str) -> Result<(), LedgerError> {
         if account.is_empty() {
             return Ok(());
         }
         let name = AccountName::new(account)
             .map_err(|source| LedgerError::Account { account: account.to_owned(), source })?;
-        let id = self.account(&name)?;
+        let id = self.account_id(&name)?;
         self.0.shared.queue().touch_account(id);
         Ok(())
     }
@@ -357,7 +359,7 @@ impl Ledger {
         self.read(move |connection, _| Ok(query::blocks(connection, limit)?)).await
     }
 
-    /// Credits, the newest round first.
+    /// Credits of rounds and of accruals, the newest first.
     pub async fn credits(&self, limit: usize) -> Result<Vec<CreditRow>, LedgerError> {
         self.read(move |connection, _| Ok(query::credits(connection, limit)?)).await
     }
@@ -417,7 +419,11 @@ impl Ledger {
         Ok(pushed)
     }
 
-    async fn with_windows<T, F>(&self, work: F) -> Result<T, LedgerError>
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    pub(crate) async fn with_windows<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Windows, &Shared) -> Result<T, LedgerError> + Send + 'static,
@@ -426,13 +432,27 @@ impl Ledger {
         spawn_blocking(move || work(&mut lock(&windows), &shared)).await?
     }
 
-    async fn read<T, F>(&self, work: F) -> Result<T, LedgerError>
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Shared) -> Result<T, LedgerError> + Send + 'static,
     {
         let (reader, shared) = (Arc::clone(&self.0.reader), Arc::clone(&self.0.shared));
         spawn_blocking(move || work(&lock(&reader), &shared)).await?
+    }
+
+    /// Like [`Ledger::read`], of one moment, on a connection of its own: nobody waits while much is read.
+    pub(crate) async fn read_aside<T, F>(&self, work: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Shared) -> Result<T, LedgerError> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.0.shared);
+        let read = move || {
+            let connection = open::open_reader(&shared.path).map_err(LedgerError::Connection)?;
+            work(&*connection.unchecked_transaction()?, &shared)
+        };
+        spawn_blocking(read).await?
     }
 }
 

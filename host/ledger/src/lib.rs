@@ -14,42 +14,63 @@
 //!
 //! docs/ledger.md has the schema, sizes and what survives what.
 
+mod account;
+mod accruals;
 mod audit;
 mod backup;
 mod blocks;
 mod books;
+mod check;
 mod checkpoint;
+mod damage;
 mod error;
 mod export;
+mod file;
+mod fold;
 mod insert;
 mod job;
+mod journal;
 mod ledger;
 mod life;
 mod live;
+mod money;
 mod names;
 mod open;
+mod owed;
+pub mod payouts;
 mod query;
 mod queue;
 mod readonly;
+mod salvage;
 mod sums;
 mod templates;
 mod totals;
+mod walk;
 mod window;
 mod writer;
 
+pub use account::{AccountPayout, AccountView, AccountWorker, Done, Owed};
+pub use accruals::{AccrualSettlement, OpenAccrual};
 pub use audit::{
-    Difference, Finding, Judge, MissingPolicy, NoAnswer, PolicyRecord, Progress, Report, Subject, audit,
+    Bearing, Difference, Finding, Judge, MissingPolicy, NoAnswer, PolicyRecord, Progress, Report, Subject,
+    UnsettledBlock, audit,
 };
 pub use backup::{BackedUp, backup};
 pub use blocks::{BlockRow, OpenRound, Payment};
 pub use books::Settlement;
+pub use check::{Checked, TableState, check};
+pub use damage::{Damage, DamagedPart};
 pub use error::{AppendError, LedgerError, NamesFull, OpenError, Stopped};
-pub use export::{Exported, export};
+pub use export::{Exported, Format, export};
+pub use fold::{Folded, Keeps, Needed};
 pub use ledger::{Contributions, Ledger, LedgerConfig, QUEUE_LIMIT};
 pub use life::{BlockState, Change, INCONCLUSIVE, MATURITY, ORPHANS_WATCHED, Place, Verdict, WatchedBlock};
+pub use money::{Money, PayoutRow};
 pub use names::NAMES_LIMIT;
 pub use open::Durability;
-pub use query::{Balance, BlockView, CreditRow, ROWS_LIMIT, Totals, WorkerRow};
+pub use query::{Balance, BlockView, CreditRow, CreditSource, ROWS_LIMIT, Totals, WorkerRow};
 pub use readonly::{FileError, database_in};
+pub use salvage::{Salvaged, SalvagedTable, salvage};
 pub use templates::{TEMPLATES_LIMIT, TemplateFacts};
+pub use walk::LostRows;
 pub use writer::LedgerHealth;

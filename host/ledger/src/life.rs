@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! found -> submitted -> accepted -> immature -> mature
-//!               |           |        |     ^
-//!               v           v        v     |
-//!            rejected       +---> orphaned +
+//!              |            |        |  ^  ^
+//!              v            v        v  |  |
+//!           rejected        +---> orphaned |
+//!              |                           |
+//!              +------- inconclusive ------+
 //! ```
 //!
 //! The node's word ([`Verdict`]) counts until the chain has spoken ([`Place`]). A settled block that leaves the chain has
@@ -47,7 +49,7 @@ pub enum Verdict {
 pub enum Place {
     /// In the best chain; the tip has one confirmation.
     InChain { confirmations: u32 },
-    /// Another block is in the chain at its height.
+    /// Another block is in the chain at its height, and the nodes agree, or its chain is the longer one.
     Aside,
 }
 

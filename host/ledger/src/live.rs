@@ -37,7 +37,8 @@ impl Recent {
     pub(crate) fn sum(mut self, now: u64) -> (f64, u64) {
         let minute = now / MINUTE_MS;
         self.move_to(minute);
-        let first = (0..MINUTES as u64).rev().find(|ago| self.buckets[bucket(self.minute - ago)] > 0.0);
+        let kept = 0..=self.minute.min(MINUTES as u64 - 1);
+        let first = kept.rev().find(|ago| self.buckets[bucket(self.minute - ago)] > 0.0);
         let begun = self.minute.saturating_sub(first.unwrap_or(0)) * MINUTE_MS;
         (self.buckets.iter().sum(), now.saturating_sub(begun).clamp(SHORTEST_MS, RECENT_MS))
     }

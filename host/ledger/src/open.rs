@@ -2,24 +2,33 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, ffi};
 use sluice_core::ids::{AccountId, AccountName, ShareSeq, WorkerId, WorkerName};
 use sluice_core::units::Timestamp;
 use tracing::{info, warn};
 
+use crate::check::wrong_balances;
+use crate::damage::{self, Damage, Depth};
 use crate::error::OpenError;
+use crate::file::{self, APPLICATION_ID, Kind};
 use crate::insert::unsigned;
 use crate::names::Names;
 use crate::queue::{Queue, Resume};
 
-/// "SLGR": tells our file from another program's.
-const APPLICATION_ID: i64 = 0x534c_4752;
 /// The steps from an empty file to the present schema; `user_version` counts those done. Never changed, only added to.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
-/// Up to this size the whole file is checked at the start (about five seconds per GiB); beyond it, all but the share log.
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+/// The present schema.
+pub(crate) const SCHEMA: i64 = MIGRATIONS.len() as i64;
+/// Up to this size the whole file is checked at the start (about five seconds per GiB); beyond it, all but [`LONG`].
 const CHECK_LIMIT_BYTES: u64 = 2 << 30;
+/// Tables that only grow and that no balance is made of: shares, and what policies were asked and answered. The books
+/// are always read whole.
+const LONG: [&str; 3] = ["shares", "accruals", "rounds"];
+/// The longest that a connection of the pool waits for a payout desk's commit, before the alarm is raised.
+pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(30);
 /// Page cache of a connection, in KiB. The writer only appends.
 const CACHE_KIB: i64 = 8192;
 /// The most that may stay in the write-ahead log's file after it was moved.
@@ -79,6 +88,7 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
+        connection.busy_timeout(BUSY_WAIT)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(connection)
@@ -89,6 +99,9 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, OpenError> {
 /// The writer's connection, on a file that was checked and has the present schema.
 pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, OpenError> {
     let mut connection = connect(path)?;
+    if connection.is_readonly(MAIN_DB).map_err(|source| refused(path, source))? {
+        return Err(OpenError::ReadOnly { path: path.to_owned() });
+    }
     check_kind(path, &connection)?;
     if is_of_an_earlier_version(&connection).map_err(|source| refused(path, source))? {
         // A migration must not write into what is damaged.
@@ -119,21 +132,13 @@ pub(crate) fn set_durability(connection: &Connection, durability: Durability) ->
 }
 
 fn check_kind(path: &Path, connection: &Connection) -> Result<(), OpenError> {
-    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let numbers = || Ok((read("application_id")?, read("user_version")?, count_tables(connection)?));
-    let (application, version, tables) = numbers().map_err(|source| refused(path, source))?;
-    let known = MIGRATIONS.len() as i64;
-    if application == APPLICATION_ID && version > known {
-        return Err(OpenError::Newer { path: path.to_owned(), found: version, known });
+    match file::kind(connection).map_err(|source| refused(path, source))? {
+        Kind::Ledger { version } if version > SCHEMA => {
+            Err(OpenError::Newer { path: path.to_owned(), found: version, known: SCHEMA })
+        }
+        Kind::Foreign => Err(OpenError::Foreign { path: path.to_owned() }),
+        Kind::Ledger { .. } | Kind::New => Ok(()),
     }
-    if application != APPLICATION_ID && tables > 0 {
-        return Err(OpenError::Foreign { path: path.to_owned() });
-    }
-    Ok(())
-}
-
-fn count_tables(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
 }
 
 fn is_of_an_earlier_version(connection: &Connection) -> rusqlite::Result<bool> {
@@ -141,7 +146,19 @@ fn is_of_an_earlier_version(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(usize::try_from(done).is_ok_and(|done| (1..MIGRATIONS.len()).contains(&done)))
 }
 
-fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
+/// Makes an empty file a ledger of the schema `version`, which is not above [`SCHEMA`].
+pub(crate) fn make(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
+    let steps = usize::try_from(version).unwrap_or(0);
+    let transaction = connection.transaction()?;
+    for step in MIGRATIONS.iter().take(steps) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", version)?;
+    transaction.commit()
+}
+
+pub(crate) fn migrate(path: &Path, connection: &mut Connection) -> Result<(), OpenError> {
     let mut run = || {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // Written anew, a table must not take along the rows that name it; what they name is checked below.
@@ -172,17 +189,26 @@ fn check_references(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// SQLite's own check, and that the books are whole.
-fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+pub(crate) fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    check_up_to(CHECK_LIMIT_BYTES, path, connection)
+}
+
+/// The same; of a file above `limit` bytes without the pages of [`LONG`].
+fn check_up_to(limit: u64, path: &Path, connection: &Connection) -> Result<(), OpenError> {
     let size = fs::metadata(path).map_or(0, |data| data.len());
-    let problems = if size <= CHECK_LIMIT_BYTES {
-        quick_check(connection, None)
+    let damage = if size <= limit {
+        Damage::look(connection, Depth::Quick, None)
     } else {
-        warn!(bytes = size, "the share log is too long to check at the start; all else is checked");
+        warn!(
+            bytes = size,
+            "the ledger is long: {} are not checked at the start; `sluice ledger check` does",
+            LONG.join(", ")
+        );
         check_tables(connection)
     };
-    let problems = problems.map_err(|source| refused(path, source))?;
-    if !problems.is_empty() {
-        return Err(damaged(path, problems.join("; ")));
+    let damage = damage.map_err(|source| refused(path, source))?;
+    if !damage.is_none() {
+        return Err(damaged(path, damage.to_string()));
     }
     let (sum, open) = connection
         .query_row("SELECT (SELECT coalesce(sum(amount), 0) FROM entries), (SELECT count(*) FROM journal WHERE sealed = 0)", [], |row| {
@@ -195,49 +221,57 @@ fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
             format!("the books sum to {sum} sat with {open} open transactions, not to zero"),
         ));
     }
-    Ok(())
-}
-
-fn check_tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut names = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'shares' AND name NOT LIKE 'sqlite_%'")?;
-    let mut problems = Vec::new();
-    for name in names.query_map([], |row| row.get::<_, String>(0))? {
-        problems.extend(quick_check(connection, Some(&name?))?);
+    match wrong_balances(connection).map_err(|source| refused(path, source))? {
+        0 => Ok(()),
+        wrong => Err(damaged(path, format!("{wrong} balances are not the sum of their entries"))),
     }
-    Ok(problems)
 }
 
-fn quick_check(connection: &Connection, table: Option<&str>) -> rusqlite::Result<Vec<String>> {
-    let text =
-        table.map_or("PRAGMA quick_check(3)".to_owned(), |name| format!("PRAGMA quick_check('{name}')"));
-    let mut statement = connection.prepare(&text)?;
-    let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+fn check_tables(connection: &Connection) -> rusqlite::Result<Damage> {
+    let mut damage = Damage::default();
+    for name in tables(connection)?.iter().filter(|name| !LONG.contains(&name.as_str())) {
+        damage.join(Damage::look(connection, Depth::Quick, Some(name))?);
+    }
+    Ok(damage)
+}
+
+/// The names of all tables.
+pub(crate) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut names = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")?;
+    names.query_map([], |row| row.get(0))?.collect()
 }
 
 fn damaged(path: &Path, detail: String) -> OpenError {
     OpenError::Damaged { path: path.to_owned(), detail }
 }
 
-/// Damage gets its own words; the rest is passed on.
+/// Damage gets its own words, and so does a file that cannot be written; the rest is passed on.
 pub(crate) fn refused(path: &Path, source: rusqlite::Error) -> OpenError {
+    if file::is_damage(&source) {
+        let detail = damage::of_header(path).unwrap_or_else(|| source.to_string());
+        return damaged(path, detail);
+    }
     match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(path, source.to_string()),
+        Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path: path.to_owned() },
         _ => OpenError::Database { path: path.to_owned(), source },
     }
 }
 
-/// Where the log stopped.
+/// Where the log stopped. What was written of a share's number counts as well: the newest rows of the log may have been
+/// lost to a damaged page, and no number is given twice.
 pub(crate) fn resume(connection: &Connection) -> rusqlite::Result<Resume> {
-    let (last, last_at): (i64, i64) = connection.query_row(
-        "SELECT coalesce(max(seq), 0), coalesce((SELECT at_ms FROM shares ORDER BY seq DESC LIMIT 1), 0) FROM shares",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+    let number = |text| connection.query_row(text, [], |row| row.get::<_, i64>(0));
+    let last = number(
+        "SELECT max((SELECT coalesce(max(seq), 0) FROM shares), (SELECT through FROM folded), \
+         (SELECT through FROM totals_through), (SELECT coalesce(max(through), 0) FROM blocks), \
+         (SELECT coalesce(max(through), 0) FROM accruals), (SELECT coalesce(max(after), 0) FROM accrual_state))",
     )?;
+    let last_at =
+        number("SELECT coalesce((SELECT at_ms FROM shares ORDER BY seq DESC LIMIT 1), 0)").map(unsigned)?;
     let last_template =
         connection.query_row("SELECT coalesce(max(id), 0) FROM templates", [], |row| row.get(0))?;
-    Ok(Resume { last: ShareSeq(unsigned(last)), last_at: unsigned(last_at), last_template })
+    Ok(Resume { last: ShareSeq(unsigned(last)), last_at, last_template })
 }
 
 /// The names on disk, into memory and into the queue's list of what is written.
@@ -270,3 +304,6 @@ pub(crate) fn load_names(connection: &Connection, queue: &mut Queue) -> rusqlite
 fn bad_name(error: sluice_core::ids::NameError) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
 }
+
+#[cfg(test)]
+mod tests;

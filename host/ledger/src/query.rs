@@ -1,10 +1,10 @@
 //! What people and programs ask the ledger, through a connection that never holds up the writer.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, Rows, params};
 use serde::Serialize;
 use sluice_core::bitcoin::hashes::Hash;
 use sluice_core::bitcoin::{Amount, BlockHash};
-use sluice_core::ids::Protocol;
+use sluice_core::ids::{Protocol, ShareSeq};
 use sluice_core::units::{Difficulty, Hashrate, Timestamp};
 use std::time::Duration;
 
@@ -53,13 +53,20 @@ pub struct BlockView {
     pub payments: Vec<Payment>,
 }
 
+/// What a credit is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreditSource {
+    /// A part of a block's reward; where the block is orphaned it counts for nothing.
+    Block { hash: BlockHash, height: u32, state: BlockState },
+    /// Work alone: the shares of an accrual.
+    Work { first: ShareSeq, through: ShareSeq },
+}
+
 /// What an account was credited with, by which policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CreditRow {
-    pub block: BlockHash,
-    pub height: u32,
-    /// Of the block: what an orphaned one was credited with counts for nothing.
-    pub state: BlockState,
+    pub source: CreditSource,
     pub at: Timestamp,
     /// Empty: the house.
     pub account: String,
@@ -76,7 +83,7 @@ pub struct Balance {
     pub account: String,
     /// The sum of the next two.
     pub sat: i64,
-    /// From blocks that are final.
+    /// From blocks that are final, from accruals, and less payouts.
     pub mature_sat: i64,
     /// From blocks that a reorganisation could still take away.
     pub immature_sat: i64,
@@ -126,13 +133,16 @@ fn worker(id: u32, stats: &WorkerStats, hashrate: Hashrate, names: &Names) -> Op
 
 /// The newest first.
 pub(crate) fn blocks(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<BlockView>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT b.hash, b.height, b.state, b.reason, b.at_ms, a.name, w.name, b.difficulty, b.network_difficulty, \
-         b.subsidy + b.fees, EXISTS (SELECT 1 FROM rounds WHERE block = b.id), b.id, b.confirmations \
-         FROM blocks b JOIN workers w ON w.id = b.worker JOIN accounts a ON a.id = w.account \
-         ORDER BY b.id DESC LIMIT ?",
-    )?;
-    let mut rows = statement.query([rows(limit)])?;
+    let mut statement = connection.prepare_cached(&format!("{BLOCKS} ORDER BY b.id DESC LIMIT ?"))?;
+    read_blocks(connection, statement.query([rows(limit)])?)
+}
+
+/// Blocks as [`read_blocks`] reads them.
+pub(crate) const BLOCKS: &str = "SELECT b.hash, b.height, b.state, b.reason, b.at_ms, a.name, w.name, b.difficulty, \
+    b.network_difficulty, b.subsidy + b.fees, EXISTS (SELECT 1 FROM rounds WHERE block = b.id), b.id, b.confirmations \
+    FROM blocks b JOIN workers w ON w.id = b.worker JOIN accounts a ON a.id = w.account";
+
+pub(crate) fn read_blocks(connection: &Connection, mut rows: Rows<'_>) -> rusqlite::Result<Vec<BlockView>> {
     let mut list = Vec::new();
     while let Some(row) = rows.next()? {
         list.push(BlockView { payments: payments(connection, row.get(11)?)?, ..block(row)? });
@@ -169,39 +179,58 @@ fn payments(connection: &Connection, block: i64) -> rusqlite::Result<Vec<Payment
     statement.query_map(params![block, rows(ROWS_LIMIT)], read)?.collect()
 }
 
-/// The newest round first, each in the order of its credits.
+/// The newest round or accrual first, each in the order of its credits.
 pub(crate) fn credits(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<CreditRow>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT b.hash, b.height, r.at_ms, coalesce(a.name, ''), e.amount, e.reason, r.policy_name, r.policy_version, \
-         r.policy_hash, b.state FROM entries e JOIN journal j ON j.id = e.journal JOIN rounds r ON r.block = j.block \
-         JOIN blocks b ON b.id = j.block LEFT JOIN accounts a ON a.id = e.account \
-         WHERE e.cause = 'credit' AND j.number = 1 ORDER BY e.journal DESC, e.line LIMIT ?",
-    )?;
-    let read = |row: &Row<'_>| {
-        Ok(CreditRow {
-            block: BlockHash::from_byte_array(row.get(0)?),
-            height: row.get(1)?,
-            at: Timestamp(unsigned(row.get(2)?)),
-            account: row.get(3)?,
-            amount_sat: unsigned(row.get(4)?),
-            reason: row.get(5)?,
-            policy_name: row.get(6)?,
-            policy_version: row.get(7)?,
-            policy_hash: row.get(8)?,
-            state: BlockState::from_label(&row.get::<_, String>(9)?),
-        })
-    };
-    statement.query_map([rows(limit)], read)?.collect()
+    let text = format!(
+        "{CREDITS} WHERE j.number = 1 AND (e.cause = 'credit' OR (e.cause = 'accrual' AND e.book = 'account')) \
+         ORDER BY e.journal DESC, e.line LIMIT ?"
+    );
+    connection.prepare_cached(&text)?.query_map([rows(limit)], credit)?.collect()
 }
 
-/// Sorted by account, the house first.
+/// Lines of transactions as [`credit`] reads them. CROSS JOIN keeps SQLite from beginning anywhere but at the entries.
+pub(crate) const CREDITS: &str = "SELECT b.hash, b.height, b.state, c.first, c.through, coalesce(a.name, ''), e.amount, \
+    e.reason, coalesce(r.at_ms, c.at_ms), coalesce(r.policy_name, c.policy_name), \
+    coalesce(r.policy_version, c.policy_version), coalesce(r.policy_hash, c.policy_hash) \
+    FROM entries e CROSS JOIN journal j ON j.id = e.journal LEFT JOIN rounds r ON r.block = j.block \
+    LEFT JOIN blocks b ON b.id = j.block LEFT JOIN accruals c ON c.id = j.accrual \
+    LEFT JOIN accounts a ON a.id = e.account";
+
+pub(crate) fn credit(row: &Row<'_>) -> rusqlite::Result<CreditRow> {
+    Ok(CreditRow {
+        source: source(row)?,
+        account: row.get(5)?,
+        amount_sat: unsigned(row.get(6)?),
+        reason: row.get(7)?,
+        at: Timestamp(unsigned(row.get(8)?)),
+        policy_name: row.get(9)?,
+        policy_version: row.get(10)?,
+        policy_hash: row.get(11)?,
+    })
+}
+
+fn source(row: &Row<'_>) -> rusqlite::Result<CreditSource> {
+    let hash: Option<[u8; 32]> = row.get(0)?;
+    let Some(hash) = hash.map(BlockHash::from_byte_array) else {
+        let share = |column| row.get(column).map(unsigned).map(ShareSeq);
+        return Ok(CreditSource::Work { first: share(3)?, through: share(4)? });
+    };
+    let state = BlockState::from_label(&row.get::<_, String>(2)?);
+    Ok(CreditSource::Block { hash, height: row.get(1)?, state })
+}
+
+/// Sorted by account, the house first. What is not final are the entries of blocks that are not mature: what an orphaned
+/// one had is reversed, so those in the chain are all. CROSS JOIN keeps SQLite from reading all entries first.
+const BALANCES: &str = "SELECT coalesce(a.name, '') AS name, sum(u.amount), sum(u.mature) FROM ( \
+        SELECT account, amount, amount AS mature FROM sums \
+        UNION ALL SELECT coalesce(e.account, -1), 0, -e.amount \
+        FROM blocks b CROSS JOIN journal j CROSS JOIN entries e \
+        WHERE b.state IN ('accepted', 'immature') AND j.block = b.id AND e.journal = j.id \
+            AND e.book IN ('account', 'house') \
+    ) u LEFT JOIN accounts a ON a.id = u.account GROUP BY u.account ORDER BY name";
+
 pub(crate) fn balances(connection: &Connection) -> rusqlite::Result<Vec<Balance>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT coalesce(a.name, '') AS name, sum(e.amount), sum(iif(b.state = 'mature', e.amount, 0)) \
-         FROM entries e JOIN journal j ON j.id = e.journal JOIN blocks b ON b.id = j.block \
-         LEFT JOIN accounts a ON a.id = e.account \
-         WHERE e.book IN ('account', 'house') GROUP BY e.account ORDER BY name",
-    )?;
+    let mut statement = connection.prepare_cached(BALANCES)?;
     let read = |row: &Row<'_>| {
         let (sat, mature_sat): (i64, i64) = (row.get(1)?, row.get(2)?);
         Ok(Balance { account: row.get(0)?, sat, mature_sat, immature_sat: sat - mature_sat })

@@ -7,10 +7,9 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::LedgerError;
-use crate::open;
+use crate::file::{self, Kind};
+use crate::open::{self, SCHEMA};
 
-/// "SLGR", as in the header of every ledger.
-const APPLICATION_ID: i64 = 0x534c_4752;
 /// The last that an opening or closing pool may hold the file to itself.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 const CACHE_KIB: i64 = 16_384;
@@ -22,16 +21,29 @@ pub enum FileError {
     Missing { path: PathBuf },
     #[error("{} is no ledger", path.display())]
     Foreign { path: PathBuf },
+    #[error(
+        "{} has schema {found}, this version reads {SCHEMA}; start the pool once to bring it to that, or use the version \
+         that wrote it", path.display()
+    )]
+    Older { path: PathBuf, found: i64 },
+    #[error("{} has schema {found}, this version reads {SCHEMA}; use the newer version", path.display())]
+    Newer { path: PathBuf, found: i64 },
     #[error("the database {} is damaged: {detail}; restore a backup", path.display())]
     Damaged { path: PathBuf, detail: String },
     #[error("cannot read {}: {source}; the directory has to be writable, or the pool has to run", path.display())]
     Open { path: PathBuf, source: rusqlite::Error },
     #[error("{} exists already and stays as it is; choose another name", path.display())]
     Exists { path: PathBuf },
+    #[error("{} is left from a copy that was not finished; remove it", path.display())]
+    Leftover { path: PathBuf },
+    #[error("cannot write to {}: it is {what}; name a directory that does not exist, or is empty", path.display())]
+    NoPlace { path: PathBuf, what: &'static str },
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("the copy is not like the ledger: {0}; it was removed")]
     Copy(String),
+    #[error("the pool folds its old shares faster than they are read; try again when it is done")]
+    Folding,
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("database: {0}")]
@@ -53,23 +65,24 @@ pub(crate) fn open(path: &Path) -> Result<Connection, FileError> {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_WAIT)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        let application =
-            connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))?;
-        Ok((connection, application))
+        let kind = file::kind(&connection)?;
+        Ok((connection, kind))
     };
-    let (connection, application) = connect().map_err(|source| refused(path, source))?;
-    if application != APPLICATION_ID {
-        return Err(FileError::Foreign { path: path.to_owned() });
+    let (connection, kind) = connect().map_err(|source| refused(path, source))?;
+    let path = || path.to_owned();
+    match kind {
+        Kind::Ledger { version: SCHEMA } => Ok(connection),
+        Kind::Ledger { version: found } if found < SCHEMA => Err(FileError::Older { path: path(), found }),
+        Kind::Ledger { version: found } => Err(FileError::Newer { path: path(), found }),
+        Kind::New | Kind::Foreign => Err(FileError::Foreign { path: path() }),
     }
-    Ok(connection)
 }
 
 fn refused(path: &Path, source: rusqlite::Error) -> FileError {
+    let (path, detail) = (path.to_owned(), source.to_string());
     match source.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => FileError::Foreign { path: path.to_owned() },
-        Some(ErrorCode::DatabaseCorrupt) => {
-            FileError::Damaged { path: path.to_owned(), detail: source.to_string() }
-        }
-        _ => FileError::Open { path: path.to_owned(), source },
+        Some(ErrorCode::NotADatabase) => FileError::Foreign { path },
+        _ if file::is_damage(&source) => FileError::Damaged { path, detail },
+        _ => FileError::Open { path, source },
     }
 }

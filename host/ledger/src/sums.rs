@@ -89,20 +89,28 @@ impl Sums {
         &mut self.by_account[index]
     }
 
-    /// The difficulty that one unit stands for, and each account's work in such units, rounded down, sorted by account.
-    /// The unit is the smallest power of two, from 2^-32, that keeps the total below 2^53.
+    /// See [`tell`].
     pub(crate) fn tell(&self, names: &Names) -> (f64, Vec<Contribution>) {
-        let shift = (u128::BITS - self.total.work.leading_zeros()).saturating_sub(TOLD_BITS);
-        let mut list: Vec<Contribution> = (0u32..)
-            .zip(&self.by_account)
-            .filter(|(_, sum)| sum.shares > 0)
-            .filter_map(|(account, sum)| {
-                let work = u64::try_from(sum.work >> shift).unwrap_or(0);
-                let account = names.account_name(account)?.as_str().to_owned();
-                Some(Contribution { account, work, shares: sum.shares })
-            })
-            .collect();
-        list.sort_unstable_by(|a, b| a.account.cmp(&b.account));
-        (2f64.powi(i32::try_from(shift).unwrap_or(0) - UNIT_BITS), list)
+        tell(self.total.work, (0u32..).zip(self.by_account.iter().copied()), names)
     }
+}
+
+/// The difficulty that one unit stands for, and each account's work in such units, rounded down, sorted by account. The
+/// unit is the smallest power of two, from 2^-32, that keeps `total` below 2^53.
+pub(crate) fn tell(
+    total: u128,
+    parts: impl Iterator<Item = (u32, Sum)>,
+    names: &Names,
+) -> (f64, Vec<Contribution>) {
+    let shift = (u128::BITS - total.leading_zeros()).saturating_sub(TOLD_BITS);
+    let mut list: Vec<Contribution> = parts
+        .filter(|(_, sum)| sum.shares > 0)
+        .filter_map(|(account, sum)| {
+            let work = u64::try_from(sum.work >> shift).unwrap_or(0);
+            let account = names.account_name(account)?.as_str().to_owned();
+            Some(Contribution { account, work, shares: sum.shares })
+        })
+        .collect();
+    list.sort_unstable_by(|a, b| a.account.cmp(&b.account));
+    (2f64.powi(i32::try_from(shift).unwrap_or(0) - UNIT_BITS), list)
 }

@@ -82,11 +82,12 @@ pub(crate) fn load(connection: &Connection, last: ShareSeq, last_at: u64) -> rus
             let sum = Sum { work: work_of(difficulty), shares: 1 };
             stats.sum.add(sum);
             total.add(sum);
-            stats.unsaved = true;
-            if at >= stats.last_at {
+            // A worker's newest comes first; others may have its time.
+            if !stats.unsaved {
                 stats.last_at = at;
                 stats.protocol = protocol_from(row.get(3)?);
             }
+            stats.unsaved = true;
         }
     }
     Ok(Live::new(last, saved, workers, total))

@@ -9,12 +9,15 @@
 //! - `Work(n)`: the fewest newest shares whose work reaches n times the network difficulty; all, if they do not.
 //! - `DurationMs(d)`: the shares not older than d before the newest. The log's time never decreases.
 //! - `None`: no share.
+//!
+//! No window reaches into what was folded into hours (see `fold`): it holds what is left. Numbers that are missing in
+//! between, after a salvage, are shares that are not there.
 
 pub(crate) mod replay;
 
 use std::ops::ControlFlow;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use sluice_core::policy::payout::Window;
 use sluice_core::units::Difficulty;
 
@@ -38,6 +41,8 @@ struct LogRow {
 struct Log<'a> {
     connection: &'a Connection,
     accounts: &'a [Option<u32>],
+    /// The last share that is not looked at any more: folded, or about to be.
+    floor: u64,
 }
 
 const COLUMNS: &str = "SELECT seq, at_ms, worker, difficulty FROM shares";
@@ -53,9 +58,14 @@ impl Log<'_> {
         self.visit(&format!("{COLUMNS} WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq"), from, to, visit)
     }
 
-    /// Visits `to` down to 1 until told to stop.
+    /// Visits `to` down to the first that is left until told to stop.
     fn backward(&self, to: u64, visit: impl FnMut(LogRow) -> ControlFlow<()>) -> rusqlite::Result<()> {
-        self.visit(&format!("{COLUMNS} WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq DESC"), 1, to, visit)
+        self.visit(
+            &format!("{COLUMNS} WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq DESC"),
+            self.floor + 1,
+            to,
+            visit,
+        )
     }
 
     fn visit(
@@ -86,9 +96,13 @@ impl Log<'_> {
         Ok(LogRow { seq, at, account, work: work_of(row.get(3)?) })
     }
 
+    /// The time of the newest share up to `seq`.
     fn at(&self, seq: u64) -> rusqlite::Result<Option<u64>> {
-        let mut statement = self.connection.prepare_cached("SELECT at_ms FROM shares WHERE seq = ?")?;
-        statement.query_row([sql(seq)], |row| row.get(0)).optional().map(|at| at.map(unsigned))
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT at_ms FROM shares WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT 1")?;
+        let at = statement.query_row(params![sql(self.floor + 1), sql(seq)], |row| row.get(0)).optional()?;
+        Ok(at.map(unsigned))
     }
 }
 
@@ -175,17 +189,29 @@ impl Span {
         })
     }
 
-    fn fit(&mut self, log: &Log<'_>, ask: &Ask) -> rusqlite::Result<()> {
-        match ask.window {
-            Window::None => *self = Self::empty(self.through),
-            Window::Round => self.move_first(log, ask.boundary + 1)?,
-            Window::Work(times) => self.reach(log, units(times * ask.network_difficulty.get()).max(1))?,
+    /// `false` where shares that belong to it are folded: it holds the others.
+    fn fit(&mut self, log: &Log<'_>, ask: &Ask) -> rusqlite::Result<bool> {
+        let whole = match ask.window {
+            Window::None => {
+                *self = Self::empty(self.through);
+                true
+            }
+            Window::Round => {
+                self.move_first(log, ask.boundary.max(log.floor) + 1)?;
+                ask.boundary >= log.floor
+            }
+            Window::Work(times) => {
+                let target = units(times * ask.network_difficulty.get()).max(1);
+                self.reach(log, target)?;
+                self.sums.total().work >= target
+            }
             Window::DurationMs(duration) => {
                 let newest = log.at(self.through)?.unwrap_or(0);
                 self.since(log, newest.saturating_sub(duration))?;
+                log.at(self.first - 1)?.is_some()
             }
-        }
-        Ok(())
+        };
+        Ok(whole || log.floor == 0)
     }
 }
 
@@ -220,11 +246,20 @@ pub(crate) struct Windows {
     /// The most recently asked for is last.
     tracked: Vec<Tracked>,
     through: u64,
+    /// See [`Log::floor`].
+    floor: u64,
 }
 
 impl Windows {
-    pub(crate) fn new(connection: Connection, through: u64) -> Self {
-        Self { connection, accounts: Vec::new(), tracked: Vec::new(), through }
+    /// A log whose newest share is `through`, and whose shares up to `folded` are not there any more.
+    pub(crate) fn new(connection: Connection, through: u64, folded: u64) -> Self {
+        Self { connection, accounts: Vec::new(), tracked: Vec::new(), through, floor: folded }
+    }
+
+    /// From now on no window looks at the shares up to `floor`. One that did is read anew when it is asked for.
+    pub(crate) fn forget(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+        self.tracked.retain(|tracked| tracked.span.first > self.floor);
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -262,7 +297,7 @@ impl Windows {
         if self.tracked.len() >= WINDOWS_LIMIT {
             self.tracked.remove(0);
         }
-        let log = Log { connection: &self.connection, accounts: &self.accounts };
+        let log = Log { connection: &self.connection, accounts: &self.accounts, floor: self.floor };
         // A window that could not be read is left out: the next call reads it anew.
         tracked.span.fit(&log, ask)?;
         self.tracked.push(tracked);
@@ -272,7 +307,7 @@ impl Windows {
 
     /// The window as of the share `through`.
     pub(crate) fn as_of(&self, ask: &Ask, through: u64) -> rusqlite::Result<Sums> {
-        let log = Log { connection: &self.connection, accounts: &self.accounts };
+        let log = Log { connection: &self.connection, accounts: &self.accounts, floor: self.floor };
         let near = self.tracked.iter().find(|tracked| tracked.window == ask.window);
         let mut span = near.map_or_else(|| Span::empty(through), |tracked| tracked.span.clone());
         span.move_through(&log, through)?;

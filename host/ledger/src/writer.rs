@@ -2,7 +2,8 @@
 //! over; there is no timer. While the disk refuses, it keeps what it has and tries again.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -53,12 +54,16 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<Live>,
     /// The most pages the file may have; 0 is no limit. Tests fill the disk with it.
     pub(crate) page_limit: AtomicU32,
+    /// Somebody wants the workers' statistics saved, however little is new.
+    pub(crate) save_totals: AtomicBool,
+    /// The database.
+    pub(crate) path: PathBuf,
     /// Gone when the last user is.
     _lock: DataLock,
 }
 
 impl Shared {
-    pub(crate) fn new(queue: Queue, names: Names, live: Live, lock: DataLock) -> Self {
+    pub(crate) fn new(queue: Queue, names: Names, live: Live, (path, lock): (PathBuf, DataLock)) -> Self {
         Self {
             queue: Mutex::new(queue),
             work: Condvar::new(),
@@ -66,6 +71,8 @@ impl Shared {
             names: RwLock::new(names),
             live: Mutex::new(live),
             page_limit: AtomicU32::new(0),
+            save_totals: AtomicBool::new(false),
+            path,
             _lock: lock,
         }
     }
@@ -219,7 +226,8 @@ impl Writer {
             self.run_job(job)?;
         }
         self.write_shares(batch, start, batch.shares.len())?;
-        if self.through - self.totals_through >= TOTALS_EVERY {
+        let asked = self.shared.save_totals.swap(false, Ordering::Relaxed);
+        if asked || self.through - self.totals_through >= TOTALS_EVERY {
             self.save_totals();
         }
         Ok(())
@@ -249,7 +257,7 @@ impl Writer {
         self.through += shares.len() as u64;
         self.shared.live().count(shares);
         self.committed.send_replace(ShareSeq(self.through));
-        self.checkpointer.wrote(&self.connection, shares.len());
+        self.checkpointer.wrote(&self.connection);
     }
 
     /// Money and blocks survive a power cut, whatever the shares do.
@@ -259,7 +267,9 @@ impl Writer {
             let done = job.attempt(&mut writer.connection, ShareSeq(writer.through));
             set_durability(&writer.connection, writer.durability)?;
             done
-        })
+        })?;
+        self.checkpointer.wrote(&self.connection);
+        Ok(())
     }
 
     fn until_written(

@@ -161,9 +161,11 @@ impl Rpc {
             Err(error) => return Err(error),
         }
         match self.call::<BlockHash>("getblockhash", &[json!(height)], timeout) {
-            // The chain moved between the two questions.
+            // The chain moved between the questions.
             Ok(other) if other == hash => Ok(Place::Beyond),
-            Ok(_) => Ok(Place::Aside),
+            Ok(other) => Ok(self
+                .confirmations(other, timeout)?
+                .map_or(Place::Beyond, |confirmations| Place::Aside { confirmations })),
             Err(RpcError::Refused { code: OUT_OF_RANGE, .. }) => Ok(Place::Beyond),
             Err(error) => Err(error),
         }

@@ -88,7 +88,7 @@ pub fn start(config: SimConfig) -> Result<(NodeHandle, SimChain), std::io::Error
     let mut chain = Chain::new(&config, now());
     let (templates, template_watch) = watch::channel(Some(Arc::new(chain.template(now()))));
     let (health, health_watch) = watch::channel(summary(Health::Healthy, None));
-    let world = World { chain, stopped: false, submissions: VecDeque::new() };
+    let world = World { chain, stopped: false, submissions: VecDeque::new(), unspoken: None };
     let shared = Arc::new(Shared { world: Mutex::new(world), changed: Condvar::new(), templates, health });
     let (alive, ended) = mpsc::channel(1);
     let timed = Arc::clone(&shared);
@@ -127,6 +127,8 @@ struct World {
     chain: Chain,
     stopped: bool,
     submissions: VecDeque<SubmitAnswer>,
+    /// Questions about it get no answer.
+    unspoken: Option<BlockHash>,
 }
 
 impl SimChain {
@@ -162,6 +164,11 @@ impl SimChain {
     /// A new template of the same tip.
     pub fn refresh(&self) {
         self.shared.change(|_| ());
+    }
+
+    /// From now on the node fails when it is asked where this block is, and no other.
+    pub fn set_unspoken(&self, hash: Option<BlockHash>) {
+        self.shared.world().unspoken = hash;
     }
 
     /// Lets the node seem ill, or well again. While it is ill it takes no blocks and its template stands.
@@ -200,7 +207,11 @@ impl Chainsight for SimChain {
     }
 
     fn place(&self, hash: BlockHash, height: u32) -> Result<Place, RpcError> {
-        Ok(self.shared.world().chain.place(hash, height))
+        let world = self.shared.world();
+        if world.unspoken == Some(hash) {
+            return Err(RpcError::Unreachable("the simulated node does not answer that".into()));
+        }
+        Ok(world.chain.place(hash, height))
     }
 }
 

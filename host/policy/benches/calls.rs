@@ -12,7 +12,7 @@ use sluice_core::bitcoin::{Amount, Network};
 use sluice_core::ids::{AccountName, Protocol, WorkerName};
 use sluice_core::policy::auth::{AuthPolicy, Grant, Login, Refusal};
 use sluice_core::policy::payout::{
-    Contribution, Entitlement, PayoutPolicy, Plan, Portion, Round, Tally, Window,
+    Accrued, Contribution, Entitlement, PayoutPolicy, Plan, Portion, Round, Tally, Window,
 };
 use sluice_core::policy::vardiff::{ChannelFacts, Decision, Memo, Opening, Review, VardiffPolicy};
 use sluice_core::policy::{Client, PolicyFailure, PolicyKind};
@@ -55,7 +55,7 @@ impl VardiffPolicy for Native {
 
 impl PayoutPolicy for Native {
     fn plan(&mut self) -> Result<Plan, PolicyFailure> {
-        Ok(Plan { window: Window::Work(2.0), per_finder: false, accrues: false })
+        Ok(Plan { window: Window::Work(2.0), per_finder: false, accrues: false, pays_balances: false })
     }
 
     fn settle(&mut self, round: &Round) -> Result<Vec<Entitlement>, PolicyFailure> {
@@ -67,7 +67,7 @@ impl PayoutPolicy for Native {
         Ok(round.contributions.iter().map(portion).collect())
     }
 
-    fn accrue(&mut self, _: &[Tally]) -> Result<Vec<Entitlement>, PolicyFailure> {
+    fn accrue(&mut self, _: &[Tally]) -> Result<Vec<Accrued>, PolicyFailure> {
         Ok(Vec::new())
     }
 }

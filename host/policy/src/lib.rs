@@ -38,6 +38,6 @@ pub use error::{LoadError, StartError};
 pub use inspect::{Inspection, inspect};
 pub use kept::{KeptError, kept};
 pub use load::Loader;
-pub use payout::Settled;
+pub use payout::{AccruedBy, Settled};
 pub use policies::Policies;
 pub use status::{PolicyEvent, PolicyIdentity, PolicyStatus, ReloadOutcome};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use sluice_core::ids::AccountName;
+use sluice_core::policy::accrual::{self, MICROSATS};
 use sluice_core::policy::payout::{
-    Contribution, Entitlement, PayoutPolicy, Plan, Portion, Round, Tally, Window,
+    Accrued, Contribution, Entitlement, PayoutPolicy, Plan, Portion, Round, Tally, Window,
 };
 use sluice_core::policy::split::{ENTITLEMENT_LIMIT, split};
 use sluice_core::policy::{PolicyFailure, PolicyKind};
@@ -30,12 +31,19 @@ pub struct Settled {
     pub policy: Arc<PolicyIdentity>,
 }
 
+/// Credits for work alone, and exactly what gave them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccruedBy {
+    pub accrued: Vec<Accrued>,
+    pub policy: Arc<PolicyIdentity>,
+}
+
 type Reply<T> = oneshot::Sender<Result<T, PolicyFailure>>;
 
 pub(crate) enum PayoutJob {
     Plan { reply: Reply<Plan> },
     Settle { round: Round, reply: Reply<Settled> },
-    Accrue { tallies: Vec<Tally>, reply: Reply<Settled> },
+    Accrue { tallies: Vec<Tally>, reply: Reply<AccruedBy> },
 }
 
 /// What a candidate is tried on.
@@ -66,16 +74,18 @@ impl Kind for Payout {
                 PayoutJob::Settle { round, reply } => {
                     let answer = desk.ask(1, |policy| divisible(policy, &round));
                     let keep = answer.is_ok() && round.contributions.len() <= CONTRIBUTIONS_SAMPLED;
-                    let _ = reply.send(signed(desk, answer));
+                    let answer = answer.map(|entitlements| Settled { entitlements, policy: desk.identity() });
+                    let _ = reply.send(answer);
                     if keep {
                         desk.sample(PayoutSample::Round(round));
                     }
                 }
                 PayoutJob::Accrue { tallies, reply } => {
-                    let answer = desk.ask(1, |policy| policy.accrue(&tallies));
+                    let answer = desk.ask(1, |policy| creditable(policy, &tallies));
                     let work: usize = tallies.iter().map(|tally| tally.contributions.len()).sum();
                     let keep = answer.is_ok() && work <= CONTRIBUTIONS_SAMPLED;
-                    let _ = reply.send(signed(desk, answer));
+                    let answer = answer.map(|accrued| AccruedBy { accrued, policy: desk.identity() });
+                    let _ = reply.send(answer);
                     if keep {
                         desk.sample(PayoutSample::Tallies(tallies));
                     }
@@ -88,7 +98,9 @@ impl Kind for Payout {
         match sample {
             PayoutSample::Round(round) => divisible(policy, round).map(|_| ()),
             // Only a policy that accrues is asked to.
-            PayoutSample::Tallies(tallies) if policy.plan()?.accrues => policy.accrue(tallies).map(|_| ()),
+            PayoutSample::Tallies(tallies) if policy.plan()?.accrues => {
+                creditable(policy, tallies).map(|_| ())
+            }
             PayoutSample::Tallies(_) => Ok(()),
         }
     }
@@ -101,11 +113,11 @@ fn divisible(policy: &mut dyn PayoutPolicy, round: &Round) -> Result<Vec<Entitle
     Ok(entitlements)
 }
 
-fn signed(
-    desk: &Desk<Payout>,
-    answer: Result<Vec<Entitlement>, PolicyFailure>,
-) -> Result<Settled, PolicyFailure> {
-    answer.map(|entitlements| Settled { entitlements, policy: desk.identity() })
+/// An answer that gives no more than the work is expected to bring.
+fn creditable(policy: &mut dyn PayoutPolicy, tallies: &[Tally]) -> Result<Vec<Accrued>, PolicyFailure> {
+    let accrued = policy.accrue(tallies)?;
+    accrual::check(tallies, &accrued, &|_| true).map_err(bad_answer)?;
+    Ok(accrued)
 }
 
 /// The payout policy behind the contract.
@@ -163,23 +175,16 @@ impl PayoutPolicy for WasmPayout {
         entitlements(answer.map_err(lifted)?)
     }
 
-    fn accrue(&mut self, tallies: &[Tally]) -> Result<Vec<Entitlement>, PolicyFailure> {
+    fn accrue(&mut self, tallies: &[Tally]) -> Result<Vec<Accrued>, PolicyFailure> {
         let lists =
             tallies.iter().map(|one| contributions(&one.contributions)).collect::<Result<Vec<_>, _>>()?;
         let questions =
             tallies.iter().zip(&lists).map(|(one, list)| tally(one, list)).collect::<Result<Vec<_>, _>>()?;
         let items = lists.iter().map(Vec::len).sum::<usize>() + tallies.len();
         let answer = self.ask(items, |guest, store| guest.call_accrue(store, &questions))?;
-        let entitlements = entitlements(answer.map_err(lifted)?)?;
-        match entitlements.iter().find(|one| matches!(one.portion, Portion::Weight(_))) {
-            Some(one) => {
-                let account = &one.account;
-                Err(bad_answer(format_args!(
-                    "account {account:?} accrues by weight; fixed portions are allowed"
-                )))
-            }
-            None => Ok(entitlements),
-        }
+        let answer = answer.map_err(lifted)?;
+        at_most(answer.len(), "accruals")?;
+        answer.into_iter().map(accrued).collect()
     }
 }
 
@@ -234,29 +239,51 @@ fn plan(answer: wit::Plan) -> Result<Plan, PolicyFailure> {
         }
         wit::Window::None => Window::None,
     };
-    Ok(Plan { window, per_finder: answer.per_finder, accrues: answer.accrues })
+    let wit::Plan { per_finder, accrues, pays_balances, .. } = answer;
+    Ok(Plan { window, per_finder, accrues, pays_balances })
 }
 
 fn entitlements(answer: Vec<wit::Entitlement>) -> Result<Vec<Entitlement>, PolicyFailure> {
-    if answer.len() > ENTITLEMENT_LIMIT {
-        let count = answer.len();
-        return Err(bad_answer(format_args!(
-            "{count} entitlements; at most {ENTITLEMENT_LIMIT} are allowed"
-        )));
-    }
+    at_most(answer.len(), "entitlements")?;
     answer.into_iter().map(entitlement).collect()
 }
 
-fn entitlement(answer: wit::Entitlement) -> Result<Entitlement, PolicyFailure> {
-    // The empty name is the house.
-    if !answer.account.is_empty() {
-        AccountName::new(&answer.account).map_err(bad_answer)?;
+fn at_most(count: usize, what: &str) -> Result<(), PolicyFailure> {
+    if count > ENTITLEMENT_LIMIT {
+        return Err(bad_answer(format_args!("{count} {what}; at most {ENTITLEMENT_LIMIT} are allowed")));
     }
+    Ok(())
+}
+
+fn accrued(answer: wit::Accrual) -> Result<Accrued, PolicyFailure> {
+    let account = account(answer.account)?;
+    let rest = u64::from(answer.microsats);
+    if rest >= MICROSATS {
+        return Err(bad_answer(format_args!("{rest} millionths of a satoshi; below {MICROSATS} is allowed")));
+    }
+    let sats = in_range("credit of satoshis", answer.sats)?;
+    let microsats =
+        sats.checked_mul(MICROSATS).and_then(|whole| whole.checked_add(rest)).ok_or_else(|| {
+            bad_answer(format_args!("a credit of {sats} sat; at most {} is allowed", u64::MAX / MICROSATS))
+        })?;
+    Ok(Accrued { account, microsats, reason: printable(&answer.reason) })
+}
+
+/// The empty name is the house.
+fn account(name: String) -> Result<String, PolicyFailure> {
+    if !name.is_empty() {
+        AccountName::new(&name).map_err(bad_answer)?;
+    }
+    Ok(name)
+}
+
+fn entitlement(answer: wit::Entitlement) -> Result<Entitlement, PolicyFailure> {
+    let account = account(answer.account)?;
     let portion = match answer.portion {
         wit::Portion::Weight(weight) => Portion::Weight(in_range("weight", weight)?),
         wit::Portion::Fixed(sats) => Portion::Fixed(in_range("fixed portion", sats)?),
     };
-    Ok(Entitlement { account: answer.account, portion, reason: printable(&answer.reason) })
+    Ok(Entitlement { account, portion, reason: printable(&answer.reason) })
 }
 
 fn in_range(what: &str, value: u64) -> Result<u64, PolicyFailure> {

@@ -14,7 +14,7 @@ use crate::auth::{Auth, AuthJob};
 use crate::config::{Limits, PolicyConfig};
 use crate::counters::Counters;
 use crate::error::{LoadError, StartError};
-use crate::payout::{Payout, PayoutJob, Settled};
+use crate::payout::{AccruedBy, Payout, PayoutJob, Settled};
 use crate::reload::{Keepers, start};
 use crate::slot::{self, EVENT_BACKLOG, Kind, Slot, Source, stopped};
 use crate::status::{PolicyEvent, PolicyStatus, ReloadOutcome};
@@ -120,7 +120,7 @@ impl Policies {
     ///
     /// # Errors
     /// [`PolicyFailure`]; the tallies stay open.
-    pub async fn accrue(&self, tallies: Vec<Tally>) -> Result<Settled, PolicyFailure> {
+    pub async fn accrue(&self, tallies: Vec<Tally>) -> Result<AccruedBy, PolicyFailure> {
         let (reply, answer) = oneshot::channel();
         self.parts.payout.ask(PayoutJob::Accrue { tallies, reply })?;
         answer.await.unwrap_or_else(|_| Err(stopped()))

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::accruals::AccrualTask;
 use crate::blocks::{BlockDesk, BooksTask, Handed, JournalTask};
 use crate::chainwatch::ChainWatch;
 use crate::clock::{self, Clock};
@@ -26,11 +27,12 @@ use crate::config::{self, Config};
 use crate::health;
 use crate::http;
 use crate::identity::Endpoint;
-use crate::jobs::{self, Board, BoardConfig, Splitter};
+use crate::jobs::{self, Board, BoardConfig, Classes, Splitter, SplitterConfig};
 use crate::metrics::Metrics;
 use crate::net::connection::Shared;
 use crate::net::doors::{self, Doors, Listening};
 use crate::net::prefixes::Prefixes;
+use crate::retention::Retention;
 use crate::view::View;
 
 /// How long the end of the pool may take.
@@ -52,12 +54,15 @@ pub struct Pool {
     block_tasks: JoinSet<()>,
     /// The journal's task runs while this lives.
     stop_journal: oneshot::Sender<()>,
+    /// Work goes on to be credited while this lives.
+    stop_accruals: watch::Sender<()>,
 }
 
 /// What the tasks of a pool are started with.
 struct Start {
     config: Config,
     shared: Arc<Shared>,
+    splitter: Arc<Splitter>,
     node: NodeHandle,
     store: Arc<BlockStore>,
     block_events: broadcast::Receiver<BlockEvent>,
@@ -77,6 +82,10 @@ impl Pool {
         // Before the plan is asked for, so that no reload falls between.
         let reloads = policies.payout_changed();
         let plan = policies.plan().await.context("the payout policy gave no plan")?;
+        if plan.accrues {
+            // Before the first miner is let in, so that no share falls between.
+            ledger.accruing(true).await?;
+        }
         let node = start_node(config).await?;
         let (store, block_events) = BlockStore::open(config.data_dir.join("blocks"), node.sinks())?;
         let seed = seed()?;
@@ -100,9 +109,11 @@ impl Pool {
         let doors = Doors::bind(config)?;
         let http = bind_http(config).await?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(jobs::keep(board, splitter(config, &shared), node.templates(), reloads));
+        let splitter = Arc::new(Splitter::new(splitter_config(config, &shared)));
+        tasks.spawn(jobs::keep(board, Arc::clone(&splitter), node.templates(), reloads));
         let (config, store) = (config.clone(), Arc::new(store));
-        Start { config, shared, node, store, block_events, found, accepting, closing }.run(tasks, doors, http)
+        let start = Start { config, shared, splitter, node, store, block_events, found, accepting, closing };
+        start.run(tasks, doors, http)
     }
 
     /// Ends connections, writes what is left, stops.
@@ -117,8 +128,9 @@ impl Pool {
         if drained.await.is_err() {
             tracing::warn!("connections have not ended in time");
         }
-        // Blocks first: to disk, to the nodes, and into the books.
+        // Blocks first: to disk, to the nodes, and into the books. The last shares too.
         drop(self.stop_journal);
+        drop(self.stop_accruals);
         let mut block_tasks = self.block_tasks;
         let written = async { while block_tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_LIMIT, written).await.is_err() {
@@ -133,7 +145,7 @@ impl Pool {
 
 impl Start {
     fn run(self, mut tasks: JoinSet<()>, doors: Doors, http: TcpListener) -> anyhow::Result<Pool> {
-        let Self { config, shared, node, store, block_events, found, accepting, closing } = self;
+        let Self { config, shared, splitter, node, store, block_events, found, accepting, closing } = self;
         let Shared { policies, ledger, metrics, .. } = &*shared;
         let (count, blocks_seen) = watch::channel(0);
         let (stop_journal, stopped) = oneshot::channel();
@@ -155,10 +167,19 @@ impl Start {
             metrics: Arc::clone(metrics),
             count,
             accepted: Arc::clone(&accepted),
+            unbooked: shared.blocks.unbooked(),
         };
         block_tasks.spawn(books.run(entries, block_events, policies.payout_changed()));
+        let interval = config.ledger.accrue_interval;
+        let accruals = AccrualTask::new(ledger.clone(), policies.clone(), Arc::clone(metrics), interval);
+        let (stop_accruals, accruals_stopped) = watch::channel(());
+        block_tasks.spawn(accruals.run(accruals_stopped));
         let watch = ChainWatch::new(ledger.clone(), node.places(), Arc::clone(metrics));
         tasks.spawn(watch.run(node.templates(), accepted));
+        if let Some(keep) = config.ledger.retention {
+            let (ledger, policies, metrics) = (ledger.clone(), policies.clone(), Arc::clone(metrics));
+            tasks.spawn(Retention { ledger, policies, metrics, keep }.run(node.templates()));
+        }
         let grace = config.stratum_v1.no_work_grace;
         tasks.spawn(health::watch_node(
             node.health(),
@@ -171,7 +192,8 @@ impl Start {
         let (listeners, stratum_v2) = (doors.listening()?, doors.endpoint()?);
         doors.open(&config, &shared, &mut tasks);
         let address = http.local_addr()?;
-        let view = Arc::new(View::new(config.network, &shared, &node, blocks_seen, stratum_v2));
+        let view = View::new(config.network, &shared, &node, blocks_seen, stratum_v2);
+        let view = Arc::new(view.with_forecast(splitter));
         tasks.spawn(serve_http(http, view, Arc::clone(metrics), closing.subscribe()));
         Ok(Pool {
             http: address,
@@ -186,6 +208,7 @@ impl Start {
             tasks,
             block_tasks,
             stop_journal,
+            stop_accruals,
         })
     }
 }
@@ -195,17 +218,18 @@ fn board_config(config: &Config) -> BoardConfig {
         mark: pool_mark(config),
         rollable: config.stratum_v1.version_mask,
         refresh: config.stratum_v1.refresh,
+        classes: Classes::new(&config.pool),
     }
 }
 
-fn splitter(config: &Config, shared: &Shared) -> Splitter {
-    Splitter {
+fn splitter_config(config: &Config, shared: &Shared) -> SplitterConfig {
+    SplitterConfig {
         policies: shared.policies.clone(),
         ledger: shared.ledger.clone(),
         pool: config.pool.address.clone(),
-        room: config.pool.coinbase_bytes,
+        classes: Classes::new(&config.pool),
         mark: pool_mark(config),
-        last: Mutex::default(),
+        unbooked: shared.blocks.unbooked(),
     }
 }
 

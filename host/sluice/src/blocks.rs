@@ -4,7 +4,9 @@
 //! is in the log, the round is recorded; once a node has accepted the block, the payout policy settles the round. A
 //! policy that fails leaves the round open; the mended one settles it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bitcoin::{Amount, BlockHash};
@@ -33,6 +35,8 @@ const BOOKS_QUEUE: usize = 4096;
 const RETRY: Duration = Duration::from_secs(10);
 /// How long the end of the pool waits for the nodes' word on a block.
 const LAST_WORD: Duration = Duration::from_secs(3);
+/// Blocks that are remembered as not booked. With more of them nobody knows, until the next start, that all are.
+const UNBOOKED_LIMIT: usize = 4096;
 /// The ledger's blocks that a start compares with the journal, which keeps fewer.
 const CATCH_UP: usize = 4096;
 
@@ -55,22 +59,80 @@ pub struct Handed {
 
 /// Where connections hand blocks in.
 #[derive(Clone, Debug)]
-pub struct BlockDesk(mpsc::Sender<Handed>);
+pub struct BlockDesk {
+    queue: mpsc::Sender<Handed>,
+    unbooked: Arc<Unbooked>,
+}
 
 impl BlockDesk {
     pub fn new() -> (Self, mpsc::Receiver<Handed>) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), receiver)
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        (Self { queue, unbooked: Arc::default() }, receiver)
+    }
+
+    /// Blocks that the ledger does not know yet.
+    pub fn unbooked(&self) -> Arc<Unbooked> {
+        Arc::clone(&self.unbooked)
     }
 
     /// Returns when the block is in the journal: its finder is told of the share only after that, so that a block whose
     /// share was acknowledged survives whatever happens to the process.
     pub async fn found(&self, found: Found) {
         let (journaled, written) = oneshot::channel();
+        // Before any node has it, and so before there is a template on it.
+        self.unbooked.add(found.block.hash);
         // Closed only after every connection has ended.
-        if self.0.send(Handed { found, journaled }).await.is_ok() {
+        if self.queue.send(Handed { found, journaled }).await.is_ok() {
             let _ = written.await;
         }
+    }
+}
+
+/// Blocks that were handed in and that the ledger does not know yet. What their coinbases paid is still owed in the books.
+#[derive(Debug, Default)]
+pub struct Unbooked {
+    /// The books have what the journal had at the start.
+    caught_up: AtomicBool,
+    /// One that cannot be booked stays; it is tried again with every look at the rounds.
+    hashes: Mutex<HashSet<BlockHash>>,
+    /// There was one too many.
+    overrun: AtomicBool,
+}
+
+impl Unbooked {
+    /// Whether there are no such blocks, for sure.
+    pub fn is_none(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+            && !self.overrun.load(Ordering::Acquire)
+            && self.lock().is_empty()
+    }
+
+    fn add(&self, hash: BlockHash) {
+        let mut hashes = self.lock();
+        if hashes.len() < UNBOOKED_LIMIT || hashes.contains(&hash) {
+            hashes.insert(hash);
+        } else if !self.overrun.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                "more than {UNBOOKED_LIMIT} blocks are not booked; no coinbase pays balances until a restart"
+            );
+        }
+    }
+
+    fn all(&self) -> HashSet<BlockHash> {
+        self.lock().clone()
+    }
+
+    /// The ledger has it.
+    fn remove(&self, hash: &BlockHash) {
+        self.lock().remove(hash);
+    }
+
+    pub(crate) fn caught_up(&self) {
+        self.caught_up.store(true, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<BlockHash>> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,6 +232,7 @@ pub struct BooksTask {
     pub count: watch::Sender<u64>,
     /// Told of each block that a node accepted, once the ledger has it.
     pub accepted: Arc<Notify>,
+    pub unbooked: Arc<Unbooked>,
 }
 
 enum Event {
@@ -177,6 +240,7 @@ enum Event {
     Outcome(BlockEvent),
     Lagged,
     Settle,
+    Retry,
 }
 
 impl BooksTask {
@@ -191,6 +255,7 @@ impl BooksTask {
         let mut retry = tokio::time::interval(RETRY);
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut reloads_open = true;
+        let mut late = HashSet::new();
         loop {
             let event = tokio::select! {
                 biased;
@@ -201,7 +266,7 @@ impl BooksTask {
                     reloads_open = changed.is_ok();
                     Event::Settle
                 }
-                _ = retry.tick() => Event::Settle,
+                _ = retry.tick() => Event::Retry,
             };
             match event {
                 Event::Found(Some(Journaled { hash, height, facts, logged })) => {
@@ -220,11 +285,28 @@ impl BooksTask {
                 }
                 Event::Lagged => self.catch_up().await,
                 Event::Settle => self.settle_open().await,
+                Event::Retry => late = self.book_late(&late).await,
             }
         }
     }
 
+    /// Tries blocks again that were not booked at the look before either. Returns those that are not booked now.
+    async fn book_late(&self, before: &HashSet<BlockHash>) -> HashSet<BlockHash> {
+        let late = self.unbooked.all().intersection(before).count();
+        if late == 0 && self.unbooked.caught_up.load(Ordering::Acquire) {
+            self.settle_open().await;
+        } else {
+            tracing::error!(
+                blocks = late,
+                "blocks are not in the ledger yet; no coinbase pays balances until they are"
+            );
+            self.catch_up().await;
+        }
+        self.unbooked.all()
+    }
+
     async fn record(&self, hash: BlockHash, height: u32, facts: &Facts) {
+        self.unbooked.add(hash);
         let window = match self.policies.plan().await {
             Ok(plan) => plan.window,
             Err(error) => {
@@ -238,8 +320,11 @@ impl BooksTask {
                 return tracing::error!(error = %format!("{error:#}"), %hash, "the finder of a block is unknown");
             }
         };
-        if let Err(error) = self.ledger.block_found(row((hash, height), facts, finder, window)).await {
-            tracing::error!(%error, %hash, height, "block not in the ledger yet; it is in the journal");
+        match self.ledger.block_found(row((hash, height), facts, finder, window)).await {
+            Ok(()) => self.unbooked.remove(&hash),
+            Err(error) => {
+                tracing::error!(%error, %hash, height, "block not in the ledger yet; it is in the journal");
+            }
         }
         self.recount().await;
     }
@@ -255,7 +340,8 @@ impl BooksTask {
         Ok(self.ledger.worker(&account, &worker)?.1)
     }
 
-    /// Writes what the journal knows and the ledger does not, after a start or a gap.
+    /// Writes what the journal knows and the ledger does not, after a start or a gap. Until the journal was read once nobody
+    /// knows that every block is booked.
     async fn catch_up(&self) {
         let known = self.ledger.blocks(CATCH_UP).await.unwrap_or_default();
         let is_known = |hash: &BlockHash, outcome: &Outcome| {
@@ -266,6 +352,7 @@ impl BooksTask {
                 for record in records.iter().filter(|record| !is_known(&record.hash, &record.outcome)) {
                     self.on_outcome((record.hash, record.height), &record.outcome, &record.facts).await;
                 }
+                self.unbooked.caught_up();
             }
             Err(error) => tracing::error!(%error, "the block journal cannot be read"),
         }
@@ -287,6 +374,7 @@ impl BooksTask {
                 facts.protocol
             }
             Err(error) => {
+                self.unbooked.add(hash);
                 tracing::error!(%error, %hash, "the journal's facts of a block cannot be read");
                 return None;
             }
@@ -430,3 +518,6 @@ fn row((hash, height): (BlockHash, u32), facts: &Facts, finder: WorkerId, window
         window,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! Follows the pool's blocks in the chain until they are final, and has the books follow.
 //!
-//! At each new tip, when a node has accepted a block, and every minute, it asks the nodes for the place of every block that is not final, a bounded number at
-//! a time, and tells the ledger: credits of a block that left the chain are reversed, those of one that came back booked
-//! again. A node that cannot tell changes nothing. The ledger does each step once, so that a crash anywhere is made good
-//! by the next look.
+//! At each new tip, when a node has accepted a block, and every minute, it asks the nodes for the place of every block that
+//! is not final, a bounded number at a time, and tells the ledger: credits of a block that left the chain are reversed,
+//! those of one that came back booked again. Nodes that cannot tell, or disagree, change nothing. The ledger does each step
+//! once, so that a crash anywhere is made good by the next look.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use bitcoin::BlockHash;
 use sluice_core::template::Template;
 use sluice_ledger::{Change, Ledger, Place as Standing, WatchedBlock};
-use sluice_node::{Place, Places};
+use sluice_node::{Place, PlaceError, Places};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -29,8 +29,16 @@ pub struct ChainWatch {
     ledger: Ledger,
     places: Places,
     metrics: Arc<Metrics>,
-    /// The last block of a look that did not reach the end; 0 begins anew.
+    /// The last block that was asked for in a look that did not reach the end; 0 begins anew.
     cursor: i64,
+}
+
+/// What the nodes said of some blocks.
+struct Asked {
+    /// What is new.
+    placed: Vec<(WatchedBlock, Standing)>,
+    /// The last block that need not be asked for again, where the questions ended early.
+    broken_off: Option<i64>,
 }
 
 /// What a look came to.
@@ -84,44 +92,51 @@ impl ChainWatch {
             }
         };
         let more = watched.len() == LOOK_LIMIT;
-        self.cursor = watched.last().filter(|_| more).map_or(0, |last| last.id);
-        let placed = self.ask(watched).await;
-        if !placed.is_empty() {
-            self.enter(placed).await;
+        let end = watched.last().filter(|_| more).map_or(0, |last| last.id);
+        let asked = self.ask(watched).await;
+        if !asked.placed.is_empty() && !self.enter(asked.placed).await {
+            return Look::Done;
         }
-        if more { Look::More } else { Look::Done }
+        self.cursor = asked.broken_off.unwrap_or(end);
+        if more && asked.broken_off.is_none() { Look::More } else { Look::Done }
     }
 
-    /// What is new of the blocks, as far as a node can tell. One that does not answer ends the questions of this look.
-    async fn ask(&self, watched: Vec<WatchedBlock>) -> Vec<(WatchedBlock, Standing)> {
+    /// What is new of the blocks, as far as nodes can tell. A question without an answer ends this look, as it may have
+    /// taken long; the next one begins with it. Where this one did begin with it, the next goes on behind it, so that one
+    /// block does not keep the others from being asked for.
+    async fn ask(&self, watched: Vec<WatchedBlock>) -> Asked {
         let mut placed = Vec::with_capacity(watched.len());
+        let mut answered = None;
         for block in watched {
-            match self.places.place(block.hash, block.height).await {
-                Ok(Place::InChain { confirmations }) => {
-                    placed.push((block, Standing::InChain { confirmations }));
-                }
-                Ok(Place::Aside) => placed.push((block, Standing::Aside)),
-                Ok(Place::Beyond) => {}
-                Err(error) => {
-                    tracing::warn!(%error, hash = %block.hash, "no node says where a block is; asked again later");
-                    break;
-                }
+            let place = self.places.place(block.hash, block.height).await;
+            if let Ok(Some(standing)) = place.as_ref().map(standing)
+                && block.is_news(standing)
+            {
+                placed.push((block, standing));
             }
+            if let Err(error) = place {
+                tracing::warn!(%error, hash = %block.hash, "no node says where a block is; asked again later");
+                let begin = if matches!(error, PlaceError::Rpc { .. }) { block.id } else { self.cursor };
+                return Asked { placed, broken_off: Some(answered.unwrap_or(begin)) };
+            }
+            answered = Some(block.id);
         }
-        placed.retain(|(block, standing)| block.is_news(*standing));
-        placed
+        Asked { placed, broken_off: None }
     }
 
-    async fn enter(&self, placed: Vec<(WatchedBlock, Standing)>) {
+    /// Whether it is written.
+    async fn enter(&self, placed: Vec<(WatchedBlock, Standing)>) -> bool {
         let places = placed.iter().map(|(block, place)| (block.hash, *place)).collect();
         match self.ledger.block_places(places).await {
             Ok(changes) => {
                 for ((block, _), change) in placed.iter().zip(changes) {
                     self.tell(block.hash, block.height, change);
                 }
+                true
             }
             Err(error) => {
                 tracing::error!(%error, "where blocks are was not written; it is asked again later");
+                false
             }
         }
     }
@@ -143,6 +158,15 @@ impl ChainWatch {
             }
         };
         self.metrics.block_moved(moved);
+    }
+}
+
+/// What the ledger is told; `None` where the nodes cannot tell yet.
+const fn standing(place: &Place) -> Option<Standing> {
+    match place {
+        Place::InChain { confirmations } => Some(Standing::InChain { confirmations: *confirmations }),
+        Place::Aside { .. } => Some(Standing::Aside),
+        Place::Beyond | Place::Disputed => None,
     }
 }
 

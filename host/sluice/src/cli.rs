@@ -23,8 +23,15 @@ macro_rules! example {
 }
 
 mod books;
+mod ledger_check;
+mod payouts;
 
-pub use books::{Audit, Backup, Export, LedgerCommand, LedgerFile};
+pub use books::{Audit, Backup, Export, ExportFormat, LedgerCommand, LedgerFile};
+pub use ledger_check::{LedgerCheck, Salvage};
+pub use payouts::{
+    Batches, Cancel, Confirm, Csv, DraftPsbt, Hold, List, Listing, Minimum, OwnMinimum, Payouts,
+    PayoutsCommand, Prepare, PsbtVersion, Release, Sent, Show,
+};
 
 /// A Bitcoin mining pool whose policies are WebAssembly components, replaced while it runs.
 #[derive(Debug, Parser)]
@@ -45,6 +52,7 @@ pub enum Command {
     Audit(Audit),
     #[command(name = "ledger")]
     Ledger(LedgerFile),
+    Payouts(Payouts),
     CompileComponent(CompileComponent),
 }
 

@@ -1,8 +1,9 @@
 //! The pool as a library: the binary is a thin shell around it, and the tests drive it from outside.
 //!
 //! Reading order: [`app`] puts the parts together; [`net`] runs connections, [`jobs`] makes work, [`blocks`] takes
-//! blocks, [`chainwatch`] follows them in the chain; [`identity`] is what SV2 miners know the pool by; [`http`], [`view`] and [`metrics`] show what happens; [`config`] and [`cli`] are what it is told.
+//! blocks, [`chainwatch`] follows them in the chain, [`accruals`] credits work as it comes; [`identity`] is what SV2 miners know the pool by; [`http`], [`view`] and [`metrics`] show what happens; [`config`] and [`cli`] are what it is told.
 
+pub mod accruals;
 pub mod app;
 pub mod blocks;
 pub mod chain;
@@ -20,5 +21,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod miner;
 pub mod net;
+pub mod payouts;
+pub mod retention;
 pub mod run;
 pub mod view;

@@ -47,6 +47,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => commands::status::run(&args, out)?,
         Command::Audit(args) => commands::audit::run(&args, out)?,
         Command::Ledger(args) => commands::ledger::run(&args.command, out)?,
+        Command::Payouts(args) => commands::payouts::run(&args, out, problems)?,
         Command::Plugin(cli::Plugin { command: PluginCommand::Inspect(args) }) => {
             commands::plugin::render(&run::inspect(&args.file)?, args.json, out)?
         }

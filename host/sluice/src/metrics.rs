@@ -54,6 +54,10 @@ pub struct Metrics {
     tip_height: Gauge,
     ledger_healthy: Gauge,
     rounds_held: Gauge,
+    shares_folded: Counter,
+    accruals_held: Gauge,
+    accrued_shares: Counter,
+    passed_over: Counter,
     policy_calls: Family<ByKind, Counter>,
     policy_traps: Family<ByKind, Counter>,
     policy_reloads: Family<ByReload, Counter>,
@@ -108,6 +112,10 @@ impl Metrics {
             tip_height: added(r, "tip_height", "Height of the chain's tip"),
             ledger_healthy: added(r, "ledger_healthy", "1 while the ledger can write, else 0"),
             rounds_held: added(r, "rounds_held", "Accepted blocks whose round is not settled"),
+            shares_folded: added(r, "shares_folded", "Old shares that were folded into hours"),
+            accruals_held: added(r, "accruals_held", "Shares that wait because they could not be credited"),
+            accrued_shares: added(r, "shares_accrued", "Shares credited as they came"),
+            passed_over: added(r, "shares_passed_over", "Shares that no accrual counts: unknown template"),
             policy_calls: added(r, "policy_calls", "Calls of a policy"),
             policy_traps: added(r, "policy_traps", "Calls of a policy that were stopped"),
             policy_reloads: added(r, "policy_reloads", "Reloads of a policy, by outcome"),
@@ -277,9 +285,25 @@ impl Metrics {
         self.rounds_held.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Old shares that left the log.
+    pub fn shares_folded(&self, count: u64) {
+        self.shares_folded.inc_by(count);
+    }
+
     /// One round less is held.
     pub fn round_settled(&self) {
         self.rounds_held.dec();
+    }
+
+    /// So many shares wait because the last attempt to credit them failed; 0 where it went well.
+    pub fn accruals_held(&self, shares: u64) {
+        self.accruals_held.set(i64::try_from(shares).unwrap_or(i64::MAX));
+    }
+
+    /// `shares` were credited as they came; `passed_over` more never are, since nothing is known of their template.
+    pub fn accrued(&self, shares: u64, passed_over: u64) {
+        self.accrued_shares.inc_by(shares);
+        self.passed_over.inc_by(passed_over);
     }
 
     /// Takes over totals that the policy host counts itself; they only grow.

@@ -1,24 +1,31 @@
 //! What the HTTP side sees of the pool.
 
+mod money;
+mod recent;
+
 use std::sync::Arc;
 
 use bitcoin::Network;
 use sluice_core::template::Template;
 use sluice_core::units::Timestamp;
-use sluice_ledger::{Ledger, LedgerError, LedgerHealth};
+use sluice_ledger::{BlockView, CreditRow, CreditSource, Ledger, LedgerError, LedgerHealth};
 use sluice_node::{ChainHealth, NodeHandle};
 use sluice_policy::{Policies, PolicyStatus};
 use tokio::sync::watch;
 
 use crate::clock;
 use crate::http::{
-    Answer, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo,
-    Shares, StratumV2Info, Tip, ViewError, WorkerInfo,
+    AccountInfo, Answer, BalancesInfo, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, MoneyInfo,
+    PayoutInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo, Shares, StratumV2Info, Tip, ViewError,
+    WorkerInfo,
 };
 use crate::identity::Endpoint;
 use crate::jobs::Posting;
 use crate::metrics::Metrics;
 use crate::net::connection::Shared;
+use money::Books;
+pub use money::{Forecaster, Forecasting};
+use recent::Recent;
 
 pub struct View {
     network: Network,
@@ -32,6 +39,10 @@ pub struct View {
     blocks: watch::Receiver<u64>,
     accepting: watch::Receiver<bool>,
     stratum_v2: Option<Endpoint>,
+    forecaster: Option<Arc<dyn Forecaster>>,
+    books: Recent<(), Books>,
+    /// By name and limit.
+    accounts: Recent<(String, usize), Option<AccountInfo>>,
 }
 
 impl View {
@@ -54,7 +65,17 @@ impl View {
             ledger_health: shared.ledger.health(),
             blocks,
             accepting: shared.accepting.clone(),
+            forecaster: None,
+            books: Recent::new(money::MONEY_AGE, 1),
+            accounts: Recent::new(money::ACCOUNT_AGE, money::ACCOUNTS_LIMIT),
         }
+    }
+
+    /// Whom to ask what the next block would pay; without one, nobody knows.
+    #[must_use]
+    pub fn with_forecast(mut self, forecaster: Arc<dyn Forecaster>) -> Self {
+        self.forecaster = Some(forecaster);
+        self
     }
 }
 
@@ -132,38 +153,31 @@ impl PoolView for View {
     fn blocks(&self, limit: usize) -> Answer<'_, Vec<BlockInfo>> {
         Box::pin(async move {
             let rows = self.ledger.blocks(limit).await.map_err(|error| failed(&error))?;
-            let info = rows.into_iter().map(|row| BlockInfo {
-                height: row.height,
-                hash: row.hash.to_string(),
-                state: row.state.label().to_owned(),
-                confirmations: row.confirmations,
-                reason: (!row.reason.is_empty()).then_some(row.reason),
-                settled: row.settled,
-                at: row.at,
-                account: row.account,
-                worker: row.worker,
-                difficulty: row.network_difficulty.get(),
-                reward_sat: row.reward_sat,
-            });
-            Ok(info.collect())
+            Ok(rows.into_iter().map(block_info).collect())
         })
     }
 
     fn credits(&self, limit: usize) -> Answer<'_, Vec<CreditInfo>> {
         Box::pin(async move {
             let rows = self.ledger.credits(limit).await.map_err(|error| failed(&error))?;
-            let info = rows.into_iter().map(|row| CreditInfo {
-                block: row.block.to_string(),
-                height: row.height,
-                state: row.state.label().to_owned(),
-                at: row.at,
-                account: row.account,
-                amount_sat: row.amount_sat,
-                reason: row.reason,
-                policy_hash: row.policy_hash,
-            });
-            Ok(info.collect())
+            Ok(rows.into_iter().map(credit_info).collect())
         })
+    }
+
+    fn money(&self) -> Answer<'_, MoneyInfo> {
+        Box::pin(self.money_info())
+    }
+
+    fn balances(&self, limit: usize) -> Answer<'_, BalancesInfo> {
+        Box::pin(self.balances_info(limit))
+    }
+
+    fn payouts(&self, limit: usize) -> Answer<'_, Vec<PayoutInfo>> {
+        Box::pin(self.payout_infos(limit))
+    }
+
+    fn account(&self, account: String, limit: usize) -> Answer<'_, Option<AccountInfo>> {
+        Box::pin(self.account_info(account, limit))
     }
 
     fn before_scrape(&self, metrics: &Metrics) {
@@ -177,6 +191,42 @@ impl PoolView for View {
 /// `main`, `testnet4`, `signet` or `regtest`, as in the configuration.
 pub fn network_name(network: Network) -> &'static str {
     network.to_core_arg()
+}
+
+fn block_info(row: BlockView) -> BlockInfo {
+    BlockInfo {
+        height: row.height,
+        hash: row.hash.to_string(),
+        state: row.state.label().to_owned(),
+        confirmations: row.confirmations,
+        reason: (!row.reason.is_empty()).then_some(row.reason),
+        settled: row.settled,
+        at: row.at,
+        account: row.account,
+        worker: row.worker,
+        difficulty: row.network_difficulty.get(),
+        reward_sat: row.reward_sat,
+    }
+}
+
+fn credit_info(row: CreditRow) -> CreditInfo {
+    let (block, height, state, shares) = match row.source {
+        CreditSource::Block { hash, height, state } => {
+            (Some(hash.to_string()), Some(height), Some(state.label().to_owned()), None)
+        }
+        CreditSource::Work { first, through } => (None, None, None, Some([first.0, through.0])),
+    };
+    CreditInfo {
+        block,
+        height,
+        state,
+        shares,
+        at: row.at,
+        account: row.account,
+        amount_sat: row.amount_sat,
+        reason: row.reason,
+        policy_hash: row.policy_hash,
+    }
 }
 
 fn policy_info(status: PolicyStatus) -> PolicyInfo {

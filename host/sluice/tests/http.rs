@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 use sluice::commands::status::{Response, get};
 use sluice::http::{
-    Answer, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo,
-    Shares, StratumV2Info, Tip, ViewError, WorkerInfo, serve,
+    AccountInfo, AccountPayoutInfo, AccountWorkerInfo, Answer, BalanceInfo, BalancesInfo, BlockInfo,
+    ByProtocol, Channels, CreditInfo, DoneInfo, Forecast, JobInfo, MoneyInfo, NextBlock, OwedInfo,
+    PayoutInfo, PolicyInfo, PolicyName, PoolInfo, PoolView, ReloadInfo, Shares, StratumV2Info, Tip,
+    ViewError, WorkerInfo, serve,
 };
 use sluice::metrics::{Metrics, Refused};
 use sluice_core::ids::Protocol;
@@ -134,9 +136,10 @@ impl PoolView for MadeUp {
 
     fn credits(&self, limit: usize) -> Answer<'_, Vec<CreditInfo>> {
         let credit = CreditInfo {
-            block: "0f".repeat(32),
-            height: 101,
-            state: "immature".to_owned(),
+            block: Some("0f".repeat(32)),
+            height: Some(101),
+            state: Some("immature".to_owned()),
+            shares: None,
             at: Timestamp(8),
             account: String::new(),
             amount_sat: 123,
@@ -146,8 +149,111 @@ impl PoolView for MadeUp {
         self.ledger(vec![credit; limit.min(1)])
     }
 
+    fn money(&self) -> Answer<'_, MoneyInfo> {
+        let money = MoneyInfo {
+            house: owed(-500_000_000, 0),
+            accounts: owed(7_200_000, 492_800_000),
+            creditors: 3,
+            open_payouts: vec![batch("prepared")],
+            held_rounds: 2,
+            unaccrued_shares: Some(1234),
+        };
+        self.ledger(money)
+    }
+
+    fn balances(&self, limit: usize) -> Answer<'_, BalancesInfo> {
+        let balance =
+            |index: i64| BalanceInfo { account: format!("{HOSTILE}{index}"), owed: owed(2000 - index, 0) };
+        self.ledger(BalancesInfo {
+            house: owed(-5, 0),
+            accounts: (0..2000i64).take(limit).map(balance).collect(),
+        })
+    }
+
+    fn payouts(&self, limit: usize) -> Answer<'_, Vec<PayoutInfo>> {
+        self.ledger(vec![batch("cancelled"); limit.min(2)])
+    }
+
+    fn account(&self, account: String, limit: usize) -> Answer<'_, Option<AccountInfo>> {
+        let known = !account.starts_with("nobody");
+        self.ledger(known.then(|| made_up(account, limit, self.stopped.load(Ordering::Relaxed))))
+    }
+
     fn before_scrape(&self, metrics: &Metrics) {
         metrics.policy_totals(PolicyKind::Auth, 12, 0);
+    }
+}
+
+fn owed(mature_sat: i64, immature_sat: i64) -> OwedInfo {
+    let due_sat = u64::try_from(mature_sat).unwrap_or(0);
+    OwedInfo { balance_sat: mature_sat + immature_sat, mature_sat, immature_sat, due_sat }
+}
+
+fn batch(state: &str) -> PayoutInfo {
+    PayoutInfo {
+        batch: 3,
+        state: state.to_owned(),
+        at: Timestamp(9),
+        lines: 2,
+        amount_sat: 150_000,
+        txid: None,
+        height: None,
+        fee_sat: None,
+    }
+}
+
+fn made_up(account: String, limit: usize, stopped: bool) -> AccountInfo {
+    let done = DoneInfo { shares: 5, work: 5.0, recent_work: 2.0, hashrate: 1e9 };
+    let worker = |index| AccountWorkerInfo {
+        worker: format!("{HOSTILE}{index}"),
+        protocol: Protocol::StratumV2,
+        done,
+        last_share_at: Timestamp(6),
+    };
+    let credit = CreditInfo {
+        block: None,
+        height: None,
+        state: None,
+        shares: Some([1, 240]),
+        at: Timestamp(8),
+        account: account.clone(),
+        amount_sat: 123,
+        reason: HOSTILE.to_owned(),
+        policy_hash: "ab".repeat(32),
+    };
+    let payout = AccountPayoutInfo {
+        batch: 3,
+        state: "sent".to_owned(),
+        at: Timestamp(9),
+        amount_sat: 75_000,
+        address: HOSTILE.to_owned(),
+        txid: Some("cd".repeat(32)),
+    };
+    let policy = PolicyName { name: HOSTILE.to_owned(), version: "1.0.0".to_owned(), hash: "ab".repeat(32) };
+    let next = NextBlock {
+        reward_sat: 312_500_000,
+        credit_sat: 1_000_000,
+        output_sat: 999_000,
+        accrues: false,
+        policy: Some(policy),
+    };
+    AccountInfo {
+        account,
+        address: Some(HOSTILE.to_owned()),
+        owed: owed(100, 23),
+        carried_microsats: 250_000,
+        minimum_sat: Some(50_000),
+        held: Some(HOSTILE.to_owned()),
+        done,
+        workers: (0..2000).take(limit).map(worker).collect(),
+        forecast: if stopped {
+            Forecast::Unknown { reason: HOSTILE.to_owned() }
+        } else {
+            Forecast::Known(next)
+        },
+        blocks: Vec::new(),
+        credits: vec![credit],
+        payouts: vec![payout],
     }
 }
 
@@ -312,11 +418,97 @@ async fn lists_are_bounded() {
     for query in
         ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=", "limt=5", "limit=99999999999999999999999"]
     {
-        for list in ["workers", "blocks", "credits"] {
+        for list in ["workers", "blocks", "credits", "balances", "payouts", "accounts/alice"] {
             let path = format!("/api/v1/{list}?{query}");
             assert_eq!(server.error(&path).await, (400, "bad_query".to_owned()), "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn money_has_the_documented_shape() {
+    let server = Server::start().await;
+    let sums = |mature: i64, immature: i64| {
+        serde_json::json!({"balance_sat": mature + immature, "mature_sat": mature, "immature_sat": immature,
+            "due_sat": mature.max(0)})
+    };
+    let batch = |state: &str| {
+        serde_json::json!({"batch": 3, "state": state, "at": 9, "lines": 2, "amount_sat": 150_000, "txid": null,
+            "height": null, "fee_sat": null})
+    };
+    let expected = serde_json::json!({
+        "house": sums(-500_000_000, 0), "accounts": sums(7_200_000, 492_800_000), "creditors": 3,
+        "open_payouts": [batch("prepared")], "held_rounds": 2, "unaccrued_shares": 1234,
+    });
+    assert_eq!(server.json("/api/v1/money").await, expected);
+    assert_eq!(server.json("/api/v1/payouts?limit=1").await, serde_json::json!([batch("cancelled")]));
+    let balances = server.json("/api/v1/balances?limit=2").await;
+    let mut first = sums(2000, 0);
+    first["account"] = format!("{HOSTILE}0").into();
+    assert_eq!((&balances["house"], &balances["accounts"][0]), (&sums(-5, 0), &first));
+    assert_eq!(balances["accounts"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn account_has_the_documented_shape() {
+    let server = Server::start().await;
+    // The name is decoded.
+    let account = server.json("/api/v1/accounts/al%20ice%2F%3Cb%3E%C3%A9?limit=1").await;
+    let hash = "ab".repeat(32);
+    let worker = serde_json::json!({"worker": format!("{HOSTILE}0"), "protocol": "stratum_v2", "shares": 5, "work": 5.0,
+        "recent_work": 2.0, "hashrate": 1e9, "last_share_at": 6});
+    let credit = serde_json::json!({"block": null, "height": null, "state": null, "shares": [1, 240], "at": 8,
+        "account": "al ice/<b>é", "amount_sat": 123, "reason": HOSTILE, "policy_hash": hash});
+    let payout = serde_json::json!({"batch": 3, "state": "sent", "at": 9, "amount_sat": 75_000, "address": HOSTILE,
+        "txid": "cd".repeat(32)});
+    let policy = serde_json::json!({"name": HOSTILE, "version": "1.0.0", "hash": hash});
+    let next = serde_json::json!({"reward_sat": 312_500_000, "credit_sat": 1_000_000, "output_sat": 999_000,
+        "accrues": false, "policy": policy});
+    let expected = serde_json::json!({
+        "account": "al ice/<b>é", "address": HOSTILE, "balance_sat": 123, "mature_sat": 100, "immature_sat": 23,
+        "due_sat": 100, "carried_microsats": 250_000, "minimum_sat": 50_000, "held": HOSTILE, "shares": 5, "work": 5.0,
+        "recent_work": 2.0, "hashrate": 1e9, "workers": [worker], "next_block": next, "next_block_reason": null,
+        "blocks": [], "credits": [credit], "payouts": [payout],
+    });
+    assert_eq!(account, expected);
+    server.pool.stopped.store(true, Ordering::Relaxed);
+    let account = server.json("/api/v1/accounts/alice").await;
+    assert_eq!((&account["next_block"], &account["next_block_reason"]), (&Value::Null, &HOSTILE.into()));
+}
+
+#[tokio::test]
+async fn nobody_is_an_error_of_its_own() {
+    let server = Server::start().await;
+    for path in ["/api/v1/accounts/nobody", "/accounts/nobody", "/api/v1/accounts/%ff", "/accounts/%ff"] {
+        assert_eq!(server.error(path).await, (404, "unknown_account".to_owned()), "{path}");
+    }
+    for path in ["/api/v1/accounts", "/api/v1/accounts/", "/accounts/", "/accounts/a/b"] {
+        assert_eq!(server.error(path).await, (404, "not_found".to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn account_page_takes_hostile_text_for_text_and_has_no_script() {
+    let server = Server::start().await;
+    let (status, page) = server.text("/accounts/%3Cb%3Ebold").await;
+    assert_eq!(status, 200);
+    for part in [
+        "&lt;b&gt;bold",
+        "0.00000123",
+        "nothing is paid out: &lt;b&gt;",
+        "paid from 0.00050000 on",
+        "It would bring 3.12500000 BTC, and this account 0.01000000 of it",
+        "An output of the coinbase pays it 0.00999000.",
+        "1 to 240",
+        "0.00075000",
+        "href=\"/api/v1/accounts/%3Cb%3Ebold\"",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    assert!(!page.contains("<b>") && !page.contains("<script") && !page.contains("http://"), "{page}");
+    server.pool.stopped.store(true, Ordering::Relaxed);
+    let page = server.text("/accounts/alice").await.1;
+    assert!(page.contains("Not known: &lt;b&gt;bold"), "{page}");
 }
 
 #[tokio::test]
@@ -348,7 +540,16 @@ async fn only_reading_is_allowed() {
 async fn ledger_that_fails_is_an_error_and_leaves_the_page_standing() {
     let server = Server::start().await;
     server.pool.ledger_fails.store(true, Ordering::Relaxed);
-    for path in ["/api/v1/workers", "/api/v1/blocks", "/api/v1/credits"] {
+    for path in [
+        "/api/v1/workers",
+        "/api/v1/blocks",
+        "/api/v1/credits",
+        "/api/v1/money",
+        "/api/v1/balances",
+        "/api/v1/payouts",
+        "/api/v1/accounts/alice",
+        "/accounts/alice",
+    ] {
         assert_eq!(server.error(path).await, (503, "unavailable".to_owned()));
     }
     let (status, page) = server.text("/").await;
@@ -423,6 +624,11 @@ async fn page_shows_the_pool_and_takes_hostile_text_for_text() {
         "<td>2</td><td>33.33 % (low difficulty 1)</td>",
         "bad-cb-height",
         "the pool",
+        "Owed to 3 accounts",
+        "<td>5.00000000</td><td>0.07200000</td><td>4.92800000</td><td>0.07200000</td>",
+        "<td>−5.00000000</td>",
+        "batch 3 <span class=\"pill \">prepared</span> 0.00150000 to 2 accounts",
+        "<a href=\"/accounts/alice\">",
     ] {
         assert!(page.contains(part), "{part} is not in {page}");
     }

@@ -23,8 +23,7 @@ impl Policy for Solo {
     };
 
     fn configure(settings: &mut Settings) -> Self {
-        let fee = settings.whole("fee-bps", 0..=u64::from(BasisPoints::WHOLE)).and_then(BasisPoints::new);
-        Self { fee: fee.unwrap_or_default() }
+        Self { fee: BasisPoints::fee(settings) }
     }
 
     fn self_test(&self) -> Result<(), String> {
@@ -39,7 +38,7 @@ impl Policy for Solo {
 
 impl PayoutPolicy for Solo {
     fn plan(&self) -> Plan {
-        Plan { window: Window::None, per_finder: true, accrues: false }
+        Plan { window: Window::None, per_finder: true, accrues: false, pays_balances: false }
     }
 
     fn settle(&self, round: &Round) -> Result<Vec<Entitlement>, PolicyError> {

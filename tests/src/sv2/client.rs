@@ -122,8 +122,16 @@ impl Client {
     ///
     /// # Errors
     /// Refused, or not answered.
-    pub async fn set_up(mut wire: Wire, flags: u32) -> Result<Self> {
-        wire.send(&setup(flags)).await?;
+    pub async fn set_up(wire: Wire, flags: u32) -> Result<Self> {
+        Self::set_up_as(wire, &setup(flags)).await
+    }
+
+    /// SetupConnection of a miner that says something else of itself.
+    ///
+    /// # Errors
+    /// Refused, or not answered.
+    pub async fn set_up_as(mut wire: Wire, setup: &SetupConnection<'_>) -> Result<Self> {
+        wire.send(setup).await?;
         let frame = wire.frame_within(SOON).await?.context("closed instead of set up")?;
         match frame.message()? {
             ServerMessage::SetupConnectionSuccess(success) => {

@@ -238,7 +238,8 @@ fn a_lowering_counts_for_older_jobs_for_a_minute_or_two_notifies() {
     };
     let (mut channel, old) = lowered();
     assert_eq!(credit(&channel.judge(&between(&old, LOW, HIGH, 0), at(60_000))), Some(LOW));
-    assert_eq!(credit(&channel.judge(&share(&old, HIGH, 0), at(60_000))), Some(HIGH), "what it was worth");
+    let met = channel.judge(&share(&old, HIGH, 0), at(60_000));
+    assert_eq!(credit(&met), Some(LOW), "either of two would be worth more than the work");
     let late = channel.judge(&between(&old, LOW, HIGH, 1000), at(60_001));
     assert_eq!(reason(&late), Some(Reason::LowDifficulty));
 
@@ -376,6 +377,21 @@ fn a_block_on_the_tip_is_credited_and_complete() {
         matches!(channel.judge(&solved, at(0)), Verdict::Rejected(Reason::Duplicate)),
         "handed over once"
     );
+}
+
+#[test]
+fn a_share_is_worth_a_block_at_most() {
+    // Harder than the network: whether a hash is a block or meets the target too, both at their price would be worth nearly
+    // twice the work.
+    let network = job(1, 1, REGTEST).work.network_difficulty.get();
+    let (mut channel, job) = (channel(network * 4.0), job(1, 1, REGTEST));
+    channel.send(&job, Moment(0));
+    for nonce in 0..64 {
+        let submission = submission(&job, nonce);
+        let verdict = channel.judge(&submission, at(0));
+        let is_block = job.work.target.is_met_by(hash(&job, &submission));
+        assert_eq!(credit(&verdict), is_block.then_some(network), "nonce {nonce}");
+    }
 }
 
 #[test]

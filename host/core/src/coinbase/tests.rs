@@ -1,5 +1,6 @@
+mod payments;
+
 use bitcoin::Network;
-use proptest::prelude::*;
 
 use super::*;
 
@@ -87,33 +88,4 @@ fn the_longest_tag_and_extranonce_leave_room_in_the_script() {
     };
     assert_eq!(script_length(&with_tag(53).unwrap()), 100);
     assert_eq!(with_tag(54), Err(CoinbaseError::ScriptTooLong { length: 101 }));
-}
-
-fn credit(account: &str, sats: u64) -> Credit {
-    Credit { account: account.into(), amount: Amount::from_sat(sats), reason: String::new() }
-}
-
-#[test]
-fn dust_and_accounts_without_address_go_to_the_pool() {
-    let address_of = |account: &str| (account != "nowhere").then(pool);
-    let credits = [credit("a", 10_000), credit("dust", 200), credit("nowhere", 5_000), credit("", 100)];
-    let payments = payments(&credits, &address_of, &pool(), (750, overhead(&mark())));
-    let seen: Vec<_> = payments.iter().map(|p| (p.account.as_str(), p.amount.to_sat())).collect();
-    assert_eq!(seen, [("a", 10_000), ("", 5_300)]);
-}
-
-proptest! {
-    #[test]
-    fn fits_the_room_and_conserves(amounts in prop::collection::vec(0u64..10_000_000, 0..60), room in 300usize..2000) {
-        let credits: Vec<_> = amounts.iter().enumerate().map(|(i, a)| credit(&format!("a{i}"), *a)).collect();
-        let payments = payments(&credits, &|_| Some(pool()), &pool(), (room, overhead(&mark())));
-        let outputs: Vec<TxOut> = payments
-            .iter()
-            .map(|p| TxOut { value: p.amount, script_pubkey: p.address.script_pubkey() })
-            .collect();
-        let total = Amount::from_sat(amounts.iter().sum());
-        let commitment = [0u8; 38];
-        let coinbase = Coinbase::new(900_000, 1, &mark(), &outputs, (total, Some(&commitment))).unwrap();
-        prop_assert!(coinbase.len() <= room, "{} bytes in {room}", coinbase.len());
-    }
 }

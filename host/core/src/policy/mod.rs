@@ -4,6 +4,7 @@
 //! The traits are synchronous and called off the share path. A native implementation is as good as a component:
 //! the host's own tests use them.
 
+pub mod accrual;
 pub mod auth;
 pub mod payout;
 pub mod split;

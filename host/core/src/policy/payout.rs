@@ -27,7 +27,10 @@ pub struct Plan {
     pub window: Window,
     /// The split depends on who finds the block (solo): every account mines to a coinbase of its own.
     pub per_finder: bool,
+    /// `accrue` is to be called.
     pub accrues: bool,
+    /// A block's coinbase also pays what accounts are owed from before, as far as room and reward allow.
+    pub pays_balances: bool,
 }
 
 /// What an account did within the window.
@@ -83,7 +86,7 @@ pub struct Entitlement {
     pub reason: String,
 }
 
-/// Work done on templates of one height, not yet accrued.
+/// Work done on one template, not yet accrued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     pub height: u32,
@@ -96,6 +99,17 @@ pub struct Tally {
     pub contributions: Vec<Contribution>,
 }
 
+/// What an account has earned by work alone, whether or not a block comes of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accrued {
+    /// Each account once; never the house, which pays it.
+    pub account: String,
+    /// Millionths of a satoshi, so that nothing is lost where little work is credited often.
+    pub microsats: u64,
+    /// Printable, at most 200 bytes.
+    pub reason: String,
+}
+
 /// Asked at blocks, previews and accruals.
 pub trait PayoutPolicy: Send {
     /// # Errors
@@ -106,9 +120,9 @@ pub trait PayoutPolicy: Send {
     /// [`PolicyFailure`]; the round is held until a policy settles it.
     fn settle(&mut self, round: &Round) -> Result<Vec<Entitlement>, PolicyFailure>;
 
-    /// Fixed portions only, on the house's account.
+    /// On the house's account; checked by [`accrual::check`](super::accrual::check).
     ///
     /// # Errors
     /// [`PolicyFailure`]; the tallies stay open.
-    fn accrue(&mut self, tallies: &[Tally]) -> Result<Vec<Entitlement>, PolicyFailure>;
+    fn accrue(&mut self, tallies: &[Tally]) -> Result<Vec<Accrued>, PolicyFailure>;
 }

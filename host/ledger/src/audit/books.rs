@@ -1,4 +1,4 @@
-//! The books as a whole: every transaction sums to zero, and the balances are what the rounds gave.
+//! The books as a whole: every transaction sums to zero, and the balances are what rounds and accruals gave and payouts took.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,16 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sluice_core::bitcoin::BlockHash;
 use sluice_core::bitcoin::hashes::Hash;
 
-use super::findings::{Difference, Findings, Subject, first_unequal};
+use super::findings::{Bearing, Difference, Findings, Subject, first_unequal};
 use super::scope::Scope;
 use crate::insert::unsigned;
 
-/// Entries of transactions that belong to no settled round.
-const OTHERS: &str = "e.journal NOT IN (SELECT id FROM journal WHERE block IN (SELECT block FROM rounds))";
+/// Entries of transactions that belong to no settled round, no accrual and no payout.
+const OTHERS: &str = "e.journal NOT IN (SELECT id FROM journal WHERE block IN (SELECT block FROM rounds) \
+                      OR accrual IN (SELECT id FROM accruals) OR payout IN (SELECT id FROM payouts) \
+                      OR fee IN (SELECT id FROM payouts))";
 
-/// `balances` is what the rounds give. Returns the number of entries that belong to none.
+/// `balances` is what everything before gives. Returns the number of entries that belong to none.
 pub(crate) fn check(
     connection: &Connection,
     scope: &Scope,
@@ -22,14 +24,17 @@ pub(crate) fn check(
 ) -> rusqlite::Result<u64> {
     check_sums(connection, scope, findings)?;
     check_shape(connection, scope, findings)?;
-    // What belongs to no round changes a balance that nothing explains.
+    // What belongs to nothing changes a balance that nothing explains.
     let mut expected = balances.clone();
     let mut found = sums(connection, scope)?;
     expected.retain(|_, sats| *sats != 0);
     found.retain(|_, sats| *sats != 0);
-    if let Some((account, expected, found)) = first_unequal(&expected, &found) {
-        let difference = Difference::new(Subject::Accounts, "balance in sat", expected, found);
-        findings.add(difference.of(account));
+    let sides =
+        [("balance in sat", &expected, &found), ("kept sum of entries in sat", &found, &scope.balances)];
+    for (what, expected, found) in sides {
+        if let Some((account, expected, found)) = first_unequal(expected, found) {
+            findings.add(Difference::new(Subject::Accounts, what, expected, found).of(account));
+        }
     }
     let count = format!("SELECT count(*) FROM entries e WHERE e.journal <= ? AND {OTHERS}");
     connection.query_row(&count, [scope.journal], |row| row.get(0)).map(unsigned)
@@ -59,17 +64,29 @@ fn check_sums(connection: &Connection, scope: &Scope, findings: &mut Findings) -
     Ok(())
 }
 
-/// With the block that a transaction belongs to, where it belongs to one.
+/// With what a transaction belongs to, where that is there.
 fn placed(connection: &Connection, journal: i64, difference: Difference) -> rusqlite::Result<Difference> {
     let mut statement = connection.prepare_cached(
-        "SELECT b.hash, b.height FROM journal j JOIN blocks b ON b.id = j.block WHERE j.id = ?",
+        "SELECT b.hash, b.height, a.first, a.through, coalesce(j.payout, j.fee) FROM journal j \
+         LEFT JOIN blocks b ON b.id = j.block LEFT JOIN accruals a ON a.id = j.accrual WHERE j.id = ?",
     )?;
-    let read = |row: &Row<'_>| Ok((BlockHash::from_byte_array(row.get(0)?), row.get(1)?));
-    let block = statement.query_row([journal], read).optional()?;
-    Ok(match block {
-        Some(block) => difference.at(block),
+    let bearing = statement.query_row([journal], bearing).optional()?.flatten();
+    Ok(match bearing {
+        Some(bearing) => difference.at(bearing),
         None => difference,
     })
+}
+
+fn bearing(row: &Row<'_>) -> rusqlite::Result<Option<Bearing>> {
+    if let Some(hash) = row.get(0)? {
+        let block = BlockHash::from_byte_array(hash);
+        return Ok(Some(Bearing::Block { block, height: row.get(1)? }));
+    }
+    if let Some(first) = row.get(2)? {
+        return Ok(Some(Bearing::Accrual { first: unsigned(first), through: unsigned(row.get(3)?) }));
+    }
+    let payout: Option<i64> = row.get(4)?;
+    Ok(payout.map(|payout| Bearing::Payout { payout }))
 }
 
 /// What the triggers and keys of the file refuse as long as they are there.

@@ -14,7 +14,7 @@ pub enum Subject {
     Log,
     /// A worker's statistics against the log.
     Totals,
-    /// A round's question against the log.
+    /// A question against the log: a round's, an accrual's.
     Input,
     /// The recorded policy refuses or fails now.
     Policy,
@@ -24,6 +24,12 @@ pub enum Subject {
     Credits,
     /// Booked payments against the coinbase on record.
     Payments,
+    /// The shares of accruals: some credited twice, or not there.
+    Accruals,
+    /// Fractions of a satoshi that accounts carry against all accruals.
+    Carries,
+    /// Booked payouts against their lines and fees.
+    Payouts,
     /// A transaction of the journal.
     Journal,
     /// Balances against everything above.
@@ -40,8 +46,30 @@ impl Subject {
             Self::Answer => "answer",
             Self::Credits => "credits",
             Self::Payments => "payments",
+            Self::Accruals => "accruals",
+            Self::Carries => "carries",
+            Self::Payouts => "payouts",
             Self::Journal => "journal",
             Self::Accounts => "accounts",
+        }
+    }
+}
+
+/// What a difference belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Bearing {
+    Block { block: BlockHash, height: u32 },
+    Accrual { first: u64, through: u64 },
+    Payout { payout: i64 },
+}
+
+impl fmt::Display for Bearing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Block { block, height } => write!(f, "block {block} at {height}"),
+            Self::Accrual { first, through } => write!(f, "accrual of the shares {first} to {through}"),
+            Self::Payout { payout } => write!(f, "payout {payout}"),
         }
     }
 }
@@ -50,8 +78,9 @@ impl Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub subject: Subject,
-    pub block: Option<BlockHash>,
-    pub height: Option<u32>,
+    /// `None` where it concerns the ledger as a whole.
+    #[serde(flatten)]
+    pub at: Option<Bearing>,
     /// `None` where it concerns no account; empty for the house.
     pub account: Option<String>,
     pub what: String,
@@ -69,23 +98,23 @@ impl Difference {
         found: impl fmt::Display,
     ) -> Self {
         let (expected, found) = (expected.to_string(), found.to_string());
-        Self { subject, block: None, height: None, account: None, what: what.to_string(), expected, found }
+        Self { subject, at: None, account: None, what: what.to_string(), expected, found }
     }
 
     pub(crate) fn of(self, account: &str) -> Self {
         Self { account: Some(account.to_owned()), ..self }
     }
 
-    pub(crate) fn at(self, (block, height): (BlockHash, u32)) -> Self {
-        Self { block: Some(block), height: Some(height), ..self }
+    pub(crate) fn at(self, at: Bearing) -> Self {
+        Self { at: Some(at), ..self }
     }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.subject.label())?;
-        if let (Some(block), Some(height)) = (self.block, self.height) {
-            write!(f, ", block {block} at {height}")?;
+        if let Some(at) = self.at {
+            write!(f, ", {at}")?;
         }
         match self.account.as_deref() {
             Some("") => f.write_str(", the house")?,

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row};
 use super::Progress;
 use super::findings::{Difference, Findings, Subject};
 use super::scope::Scope;
+use crate::fold;
 use crate::insert::{sql, unsigned};
 use crate::sums::{Sum, work_of};
 
@@ -22,27 +23,34 @@ struct Pass<'a> {
     sums: HashMap<u32, Sum>,
 }
 
+/// `false`: shares were folded before they were read, and all has to begin anew.
 pub(crate) fn check(
     connection: &Connection,
     scope: &Scope,
     findings: &mut Findings,
     progress: &mut dyn FnMut(Progress),
-) -> rusqlite::Result<()> {
-    let mut pass = Pass { scope, findings, seq: 0, at: 0, sums: HashMap::new() };
+) -> rusqlite::Result<bool> {
+    // What is folded is taken from its hours; the log goes on behind it.
+    let mut pass = Pass { scope, findings, seq: scope.folded, at: 0, sums: scope.hours.clone() };
     let mut statement = connection.prepare(
         "SELECT seq, at_ms, worker, difficulty FROM shares WHERE seq BETWEEN ? AND ? ORDER BY seq",
     )?;
-    for from in (1..=scope.last).step_by(CHUNK as usize) {
+    for from in (scope.folded + 1..=scope.last).step_by(CHUNK as usize) {
         progress(Progress::Shares { done: from - 1, of: scope.last });
+        let moment = connection.unchecked_transaction()?;
+        if fold::through(connection)? >= from {
+            return Ok(false);
+        }
         let to = (from + CHUNK - 1).min(scope.last);
         let mut rows = statement.query([sql(from), sql(to)])?;
         while let Some(row) = rows.next()? {
             pass.share(row)?;
         }
+        moment.commit()?;
     }
     progress(Progress::Shares { done: scope.last, of: scope.last });
     pass.compare_totals();
-    Ok(())
+    Ok(true)
 }
 
 impl Pass<'_> {
@@ -83,10 +91,16 @@ impl Pass<'_> {
 
     /// They were added up while the shares were committed: a share that changed since is in one of them.
     fn compare_totals(self) {
+        let (through, folded) = (self.scope.totals_through, self.scope.folded);
+        if through < folded {
+            let expected = format!("the share {folded} at least, the last that was folded");
+            let difference = Difference::new(Subject::Totals, "saved through", expected, through);
+            self.findings.add(difference);
+            return;
+        }
         let mut workers: Vec<u32> = self.sums.keys().chain(self.scope.totals.keys()).copied().collect();
         workers.sort_unstable();
         workers.dedup();
-        let through = self.scope.totals_through;
         for worker in workers {
             let of = |sums: &HashMap<u32, Sum>| sums.get(&worker).copied().unwrap_or_default();
             let (expected, found) = (of(&self.sums), of(&self.scope.totals));

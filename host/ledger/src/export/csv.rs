@@ -1,49 +1,67 @@
 //! Comma-separated values as in RFC 4180, with a line feed at the end of a line.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 
-use sluice_core::bitcoin::BlockHash;
+use super::Cell;
+use super::tables::Column;
 
-pub(crate) enum Cell<'a> {
-    Integer(i64),
-    /// The shortest decimal that reads back as the same number.
-    Real(f64),
-    Text(&'a str),
-    /// Hex.
-    Bytes(&'a [u8]),
-    Hash(BlockHash),
+/// Bytes between two writes.
+pub(super) const BUFFER: usize = 1 << 20;
+
+pub(super) struct CsvFile {
+    file: BufWriter<File>,
+    line: String,
 }
 
-/// Appends a line.
-pub(crate) fn row<'a>(line: &mut String, cells: impl Iterator<Item = Cell<'a>>) {
-    for (index, cell) in cells.enumerate() {
+impl CsvFile {
+    /// With a header.
+    pub(super) fn begin(file: File, columns: &[Column]) -> io::Result<Self> {
+        let mut begun = Self { file: BufWriter::with_capacity(BUFFER, file), line: String::new() };
+        let names: Vec<Cell<'_>> = columns.iter().map(|column| Cell::Text(column.name)).collect();
+        begun.row(&names)?;
+        Ok(begun)
+    }
+
+    pub(super) fn row(&mut self, cells: &[Cell<'_>]) -> io::Result<()> {
+        self.line.clear();
+        append(&mut self.line, cells);
+        self.file.write_all(self.line.as_bytes())
+    }
+
+    pub(super) fn finish(self) -> io::Result<()> {
+        flush(self.file)
+    }
+}
+
+/// Everything is on disk when this returns.
+pub(super) fn flush(file: BufWriter<File>) -> io::Result<()> {
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+fn append(line: &mut String, cells: &[Cell<'_>]) {
+    for (index, cell) in cells.iter().enumerate() {
         if index > 0 {
             line.push(',');
         }
-        append(line, &cell);
+        match cell {
+            Cell::Text(text) if text.contains(['"', ',', '\n', '\r']) => {
+                line.push('"');
+                line.push_str(&text.replace('"', "\"\""));
+                line.push('"');
+            }
+            Cell::Text(text) => line.push_str(text),
+            // Writing to a string cannot fail.
+            _ => drop(write!(line, "{cell}")),
+        }
     }
     line.push('\n');
 }
 
-fn append(line: &mut String, cell: &Cell<'_>) {
-    // Writing to a string cannot fail.
-    let _ = match cell {
-        Cell::Integer(value) => write!(line, "{value}"),
-        Cell::Real(value) => write!(line, "{value}"),
-        Cell::Hash(hash) => write!(line, "{hash}"),
-        Cell::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(line, "{byte:02x}")),
-        Cell::Text(text) if text.contains(['"', ',', '\n', '\r']) => {
-            line.push('"');
-            line.push_str(&text.replace('"', "\"\""));
-            line.write_char('"')
-        }
-        Cell::Text(text) => line.write_str(text),
-    };
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Cell, row};
+    use super::{Cell, append};
 
     #[test]
     fn what_would_break_a_line_is_quoted() {
@@ -54,16 +72,17 @@ mod tests {
             Cell::Text(""),
             Cell::Text("plain"),
             Cell::Integer(-5),
+            Cell::Nothing,
         ];
-        row(&mut line, cells.into_iter());
-        assert_eq!(line, "\"a,b\",\"say \"\"no\"\"\",,plain,-5\n");
+        append(&mut line, &cells);
+        assert_eq!(line, "\"a,b\",\"say \"\"no\"\"\",,plain,-5,\n");
     }
 
     #[test]
     fn numbers_read_back_as_they_were() {
         for value in [2.4e-10, 1.0 / 3.0, 1e14 + 0.015_625, 5e-324] {
             let mut line = String::new();
-            row(&mut line, [Cell::Real(value)].into_iter());
+            append(&mut line, &[Cell::Real(value)]);
             assert_eq!(line.trim_end().parse(), Ok(value));
         }
     }

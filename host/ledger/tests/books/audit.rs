@@ -1,100 +1,12 @@
 //! An audit finds nothing in honest books, and names what was changed in others.
 
-use std::path::Path;
+use sluice_core::policy::payout::Window;
+use sluice_ledger::{Place, Subject, Verdict, database_in};
 
-use sluice_core::policy::payout::{Entitlement, Plan, Portion, Round, Window};
-use sluice_ledger::{
-    Judge, Ledger, NoAnswer, Place, PolicyRecord, Report, Subject, Verdict, audit, database_in,
-};
-
-use crate::support::{block, hash, number, open, payment, settlement, share, sql, template, worker};
-
-/// Divides by work, as the settlements of these tests do.
-struct ByWork {
-    window: Window,
-    mood: Mood,
-    asked: u64,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Mood {
-    Steady,
-    /// Never the same answer twice.
-    Wavering,
-    /// Always the same, but another than it once gave.
-    Changed,
-    Failing,
-    Missing,
-}
-
-impl Judge for ByWork {
-    fn plan(&mut self, _: &PolicyRecord) -> Result<Plan, NoAnswer> {
-        match self.mood {
-            Mood::Missing => Err(NoAnswer::Missing("there is no file".into())),
-            _ => Ok(Plan { window: self.window, per_finder: false, accrues: false }),
-        }
-    }
-
-    fn settle(&mut self, policy: &PolicyRecord, round: &Round) -> Result<Vec<Entitlement>, NoAnswer> {
-        assert_eq!((policy.name.as_str(), policy.settings.as_str()), ("by-work", "{}"));
-        let mut answer = settlement(round.clone()).answer;
-        self.asked += 1;
-        match self.mood {
-            Mood::Steady => {}
-            Mood::Wavering => answer[0].portion = Portion::Fixed(self.asked),
-            Mood::Changed => answer[0].portion = Portion::Fixed(50),
-            Mood::Failing => return Err(NoAnswer::Failed("it ran out of fuel".into())),
-            Mood::Missing => return Err(NoAnswer::Missing("there is no file".into())),
-        }
-        Ok(answer)
-    }
-}
+use crate::judge::{Mood, find, forge, history, judged, settle, subjects};
+use crate::support::{hash, number, share, sql, worker};
 
 const WINDOWS: [Window; 3] = [Window::Round, Window::Work(1.7), Window::DurationMs(4_000)];
-
-/// The block `at`, by Bob.
-async fn find(ledger: &Ledger, at: u64, window: Window) {
-    let bob = worker(ledger, "bob", "");
-    let mut found = block(at, bob.1, window);
-    found.payments = vec![payment("alice", 2_000 + at), payment("", 3_123 - at)];
-    ledger.block_found(found).await.expect("written");
-    ledger.block_verdict(hash(at), Verdict::Submitted).await.expect("known");
-}
-
-async fn settle(ledger: &Ledger, at: u64) {
-    ledger.block_verdict(hash(at), Verdict::Accepted).await.expect("known");
-    for open in ledger.open_rounds().await.expect("rounds") {
-        let round = Round { finder: String::new(), ..open.round };
-        assert!(ledger.settle_round(open.hash, settlement(round)).await.expect("settled"));
-    }
-}
-
-/// Four blocks, five shares before each, shares of three accounts and of odd difficulties.
-async fn history(dir: &Path, window: Window) -> Ledger {
-    let ledger = open(dir);
-    ledger.template(template(1, 100));
-    let miners = ["alice", "bob", "carol"].map(|name| worker(&ledger, name, "rig"));
-    for round in 0..4 {
-        for step in 1..=5 {
-            let at = round * 10 + step;
-            let worth = 0.7 + (at % 7) as f64 / 3.0;
-            let miner = miners[usize::try_from((at * 7 + at / 3) % 3).expect("small")];
-            ledger.append(&[share(miner, at, worth)]).await.expect("room");
-        }
-        find(&ledger, round * 10 + 5, window).await;
-        settle(&ledger, round * 10 + 5).await;
-    }
-    ledger
-}
-
-fn judged(dir: &Path, window: Window, mood: Mood) -> Report {
-    let mut judge = ByWork { window, mood, asked: 0 };
-    audit(&database_in(dir), &mut judge, &mut |_| {}).expect("readable")
-}
-
-fn subjects(report: &Report) -> Vec<Subject> {
-    report.findings.iter().map(|finding| finding.first.subject).collect()
-}
 
 #[tokio::test]
 async fn honest_books_are_equal_while_the_pool_runs_and_after() {
@@ -153,22 +65,6 @@ async fn a_block_that_left_the_chain_and_came_back_is_followed() {
         "UPDATE entries SET amount = amount + 7 WHERE journal = 5 AND line IN (SELECT max(line) FROM entries WHERE journal = 5)",
     );
     assert!(subjects(&audited()).contains(&Subject::Journal));
-}
-
-/// Changes the file behind the ledger's back.
-fn forge(dir: &Path, text: &str) {
-    let connection = sql(dir);
-    let triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger'";
-    let names: Vec<String> = connection
-        .prepare(triggers)
-        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
-        .expect("the schema");
-    connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").expect("set");
-    for name in names {
-        connection.execute_batch(&format!("DROP TRIGGER {name}")).expect("dropped");
-    }
-    connection.execute_batch(text).expect("forged");
-    assert!(connection.changes() > 0, "{text} changes nothing");
 }
 
 /// What is done to the file, what an audit says of it first, and words of that.
@@ -242,7 +138,7 @@ const FORGERIES: [(&str, Subject, &str); 26] = [
         "its credit",
     ),
     (
-        "PRAGMA foreign_keys = OFF; INSERT INTO journal VALUES (90, 1, 77, 1, 0); \
+        "PRAGMA foreign_keys = OFF; INSERT INTO journal (id, at_ms, block, number) VALUES (90, 1, 77, 1); \
          INSERT INTO entries VALUES (90, 1, 'house', NULL, 'credit', -5, ''), (90, 2, 'account', 2, 'credit', 5, ''); \
          UPDATE journal SET sealed = 1 WHERE id = 90",
         Subject::Accounts,

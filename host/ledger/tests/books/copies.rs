@@ -8,9 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use sluice_core::policy::payout::Window;
-use sluice_ledger::{FileError, Ledger, Verdict, backup, database_in, export};
+use sluice_ledger::{Exported, FileError, Format, Ledger, Verdict, backup, database_in};
 
 use crate::support::{block, hash, number, open, payment, settlement, share, sql, template, until, worker};
+
+fn export(database: &Path, out: &Path, progress: &mut dyn FnMut(u64)) -> Result<Exported, FileError> {
+    sluice_ledger::export(database, out, Format::Csv, progress)
+}
 
 async fn two_rounds(dir: &Path) -> Ledger {
     let ledger = open(dir);

@@ -1,7 +1,14 @@
 //! The books computed again, exported and copied.
 
+mod accruals;
 mod audit;
+mod beginnings;
 mod copies;
+mod folded;
+mod judge;
+mod payouts;
+mod places;
 #[allow(dead_code, reason = "shared with the other tests, which use all of it")]
 #[path = "../ledger/support.rs"]
 mod support;
+mod tables;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rusqlite::Connection;
+use sluice_core::bitcoin::BlockHash;
 use sluice_core::policy::payout::Window;
 use sluice_ledger::{
-    Balance, BlockRow, BlockState, Change, INCONCLUSIVE, Ledger, LedgerError, MATURITY, ORPHANS_WATCHED,
-    Place, Verdict,
+    Balance, BlockRow, BlockState, Change, CreditRow, CreditSource, INCONCLUSIVE, Ledger, LedgerError,
+    MATURITY, ORPHANS_WATCHED, Place, Verdict,
 };
 
 use crate::support::{REWARD, block, hash, number, open, payment, settlement, share, sql, template, worker};
@@ -33,6 +34,14 @@ async fn settle(ledger: &Ledger, number: u64) -> Result<bool, LedgerError> {
 
 async fn look(ledger: &Ledger, number: u64, place: Place) -> Change {
     ledger.block_places(vec![(hash(number), place)]).await.expect("known")[0]
+}
+
+/// The block that a credit is a part of, and its state.
+fn of_block(credit: &CreditRow) -> Option<(BlockHash, BlockState)> {
+    match credit.source {
+        CreditSource::Block { hash, state, .. } => Some((hash, state)),
+        CreditSource::Work { .. } => None,
+    }
 }
 
 async fn state(ledger: &Ledger, number: u64) -> (BlockState, u32) {
@@ -82,7 +91,7 @@ async fn a_settled_block_that_leaves_the_chain_loses_its_credits_and_has_them_ag
     assert_eq!(state(&ledger, 1).await, (BlockState::Orphaned, 0));
     assert!(owed(&ledger).await.iter().all(|row| (row.1, row.2, row.3) == (0, 0, 0)));
     let credits = ledger.credits(10).await.expect("credits");
-    assert_eq!((credits.len(), credits[0].state), (3, BlockState::Orphaned));
+    assert_eq!((credits.len(), of_block(&credits[0])), (3, Some((hash(1), BlockState::Orphaned))));
 
     let at = |confirmations| Place::InChain { confirmations };
     assert_eq!(look(&ledger, 1, at(2)).await, Change::Returned);
@@ -295,7 +304,9 @@ async fn settle_like(ledger: &Ledger, number: u64, model: &mut Model) {
         let credits = ledger.credits(1000).await.expect("credits");
         let mut booked = BTreeMap::from([(String::new(), number as i64 * 1_000 - REWARD.to_sat() as i64)]);
         *booked.entry("alice".into()).or_default() -= number as i64 * 1_000;
-        for credit in credits.iter().filter(|credit| credit.block == hash(number)) {
+        for credit in
+            credits.iter().filter(|credit| of_block(credit).is_some_and(|(block, _)| block == hash(number)))
+        {
             *booked.entry(credit.account.clone()).or_default() += credit.amount_sat as i64;
         }
         model.booked = Some(booked);

@@ -1,6 +1,8 @@
 //! Names, shares and ledgers for tests.
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use sluice_core::bitcoin::hashes::Hash;
@@ -10,14 +12,24 @@ use sluice_core::policy::payout::{Entitlement, Portion, Round, Window};
 use sluice_core::policy::split::{Credit, split};
 use sluice_core::share::ShareRecord;
 use sluice_core::units::{Difficulty, Timestamp};
-use sluice_ledger::{BlockRow, Durability, Ledger, LedgerConfig, Payment, Settlement, TemplateFacts};
+use sluice_ledger::{
+    BlockRow, Durability, Ledger, LedgerConfig, OpenError, Payment, Settlement, TemplateFacts,
+};
 
 pub(crate) fn config(dir: &Path) -> LedgerConfig {
     LedgerConfig { dir: dir.to_owned(), durability: Durability::Process, queue_limit: 10_000 }
 }
 
+/// A process that another test starts holds what we had open until it is another program, for a moment: a ledger that was
+/// closed may still be in use.
 pub(crate) fn open(dir: &Path) -> Ledger {
-    Ledger::open(&config(dir)).expect("a ledger")
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Ledger::open(&config(dir)) {
+            Err(OpenError::InUse { .. }) if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
+            opened => return opened.expect("a ledger"),
+        }
+    }
 }
 
 pub(crate) fn difficulty(value: f64) -> Difficulty {

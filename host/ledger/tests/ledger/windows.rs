@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 use sluice_core::policy::payout::{Contribution, Window};
-use sluice_core::units::Difficulty;
-use sluice_ledger::{Contributions, Ledger, Verdict};
+use sluice_core::units::{Difficulty, Timestamp};
+use sluice_ledger::{Contributions, Ledger, Needed, Place, Verdict};
 
-use crate::support::{block, difficulty, hash, open, share, until, worker};
+use crate::support::{block, difficulty, hash, open, settlement, share, until, worker};
 
 /// What happens to a ledger.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ enum Step {
     RejectLastBlock,
     Restart,
     Ask(Window, f64),
+    /// Settles and buries what can be, then folds what is older than so many milliseconds before the newest share.
+    Fold(Window, f64, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +33,10 @@ struct Model {
     log: Vec<Logged>,
     /// Shares up to each block, and whether it was rejected.
     blocks: Vec<(usize, bool)>,
+    /// Blocks that are final, by their position.
+    buried: Vec<usize>,
+    /// Shares that are folded: no window has them.
+    folded: usize,
 }
 
 impl Model {
@@ -52,10 +58,10 @@ impl Model {
                 let target = ((times * network * 4_294_967_296.0).round() as u128).max(1);
                 let reaches =
                     |first: &usize| log[*first..].iter().map(|share| share.work).sum::<u128>() >= target;
-                (0..log.len()).rev().find(reaches).unwrap_or(0)
+                (self.folded.min(through)..log.len()).rev().find(reaches).unwrap_or(0)
             }
         };
-        &log[first..]
+        &log[first.max(self.folded).min(through)..]
     }
 }
 
@@ -105,6 +111,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::RejectLastBlock),
         1 => Just(Step::Restart),
         6 => ask,
+        1 => (windows(), prop_oneof![Just(1.0), 0.001f64..1e6], 0u64..60_000).prop_map(|(w, d, age)| Step::Fold(w, d, age)),
     ];
     prop::collection::vec(step, 1..30)
 }
@@ -132,6 +139,7 @@ impl Run {
                 self.ledger = open(self.dir.path());
             }
             Step::Ask(window, network) => self.ask(window, difficulty(network)).await,
+            Step::Fold(window, network, age) => self.fold(window, difficulty(network), age).await,
         }
         self
     }
@@ -162,9 +170,49 @@ impl Run {
 
     async fn reject(&mut self) {
         let Some(last) = self.model.blocks.len().checked_sub(1) else { return };
+        if self.model.buried.contains(&last) {
+            return;
+        }
         let state = Verdict::Rejected { reason: "stale-prevblk".into() };
         self.ledger.block_verdict(hash(last as u64), state).await.expect("known");
         self.model.blocks[last].1 = true;
+    }
+
+    async fn bury(&mut self) {
+        for open in self.ledger.open_rounds().await.expect("readable") {
+            // A round without work has nobody to be given to.
+            if open.round.contributions.is_empty() {
+                continue;
+            }
+            assert!(self.ledger.settle_round(open.hash, settlement(open.round)).await.expect("booked"));
+            let place = vec![(open.hash, Place::InChain { confirmations: 100 })];
+            self.ledger.block_places(place).await.expect("known");
+            let number = (0..self.model.blocks.len()).find(|number| hash(*number as u64) == open.hash);
+            self.model.buried.extend(number);
+        }
+    }
+
+    async fn fold(&mut self, window: Window, network: Difficulty, age: u64) {
+        self.bury().await;
+        let newest = self.model.log.last().map_or(0, |share| share.at);
+        let before = |model: &Model| {
+            let window = model.window(window, network.get(), model.log.len(), &model.blocks);
+            (told(window), window.len())
+        };
+        let (needed, length) = before(&self.model);
+        let kept = Needed { window, network_difficulty: network };
+        let folded = self.ledger.fold(Timestamp(newest.saturating_sub(age)), kept).await.expect("readable");
+        let through = usize::try_from(folded.through.0).expect("small");
+        assert_eq!((self.model.folded as u64 + folded.shares) as usize, through);
+        assert!(
+            self.model.log[self.model.folded..through]
+                .iter()
+                .all(|share| share.at < newest.saturating_sub(age))
+        );
+        self.model.folded = through;
+        // What the plan needs is all there, whatever it was.
+        assert_eq!(before(&self.model), (needed, length), "{window:?} at {network}");
+        self.ask(window, network).await;
     }
 
     async fn ask(&self, window: Window, network: Difficulty) {
@@ -186,7 +234,7 @@ proptest! {
 
     #[test]
     fn any_window_is_what_its_definition_says(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
             let mut run = Run::new();
             for step in steps {

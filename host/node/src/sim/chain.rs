@@ -140,9 +140,10 @@ impl Chain {
 
     /// Where a block of `height` is. One that was forgotten is not told apart from one that never was.
     pub fn place(&self, hash: BlockHash, height: u32) -> Place {
+        let confirmations = self.tip.height.saturating_sub(height) + 1;
         match self.active.get(&height) {
-            Some(active) if *active == hash => Place::InChain { confirmations: self.tip.height - height + 1 },
-            Some(_) => Place::Aside,
+            Some(active) if *active == hash => Place::InChain { confirmations },
+            Some(_) => Place::Aside { confirmations },
             None => Place::Beyond,
         }
     }

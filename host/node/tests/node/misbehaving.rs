@@ -233,9 +233,9 @@ async fn where_a_block_is_is_asked_of_the_nodes_in_turn() {
     assert_eq!(place(98).await.unwrap(), Place::InChain { confirmations: 3 });
     // On a side chain, or not known at all: another block has its place.
     first.set(|state| state.confirmations = Some(-1));
-    assert_eq!(place(98).await.unwrap(), Place::Aside);
+    assert_eq!(place(98).await.unwrap(), Place::Aside { confirmations: 1 });
     first.set(|state| state.confirmations = None);
-    assert_eq!(place(98).await.unwrap(), Place::Aside);
+    assert_eq!(place(98).await.unwrap(), Place::Aside { confirmations: 1 });
     // A chain that is too short says nothing; the other node does.
     second.set(|state| state.confirmations = Some(2));
     assert_eq!(place(101).await.unwrap(), Place::InChain { confirmations: 2 });
@@ -248,6 +248,32 @@ async fn where_a_block_is_is_asked_of_the_nodes_in_turn() {
     second.set(|state| state.mode = Mode::Raw(Vec::new()));
     eventually(&mut handle.health(), |health| health.active.is_none()).await;
     assert!(matches!(place(98).await, Err(PlaceError::NoNode)));
+    handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_block_loses_its_place_when_the_fork_is_resolved() {
+    let (first, second) = (FakeNode::start(), FakeNode::start());
+    let handle = start(config(&[&first, &second])).await.unwrap();
+    let places = handle.places();
+    let block: BlockHash = tip_hash(77).parse().unwrap();
+    let place = async || places.place(block, 98).await.unwrap();
+    // Two blocks of one height, a node on each.
+    first.set(|state| state.confirmations = Some(-1));
+    second.set(|state| state.confirmations = Some(1));
+    assert_eq!(place().await, Place::Disputed);
+    // The next block decides, here for the block and there for the other.
+    second.set(|state| state.confirmations = Some(2));
+    assert_eq!(place().await, Place::InChain { confirmations: 2 });
+    first.set(|state| state.own_confirmations = 3);
+    assert_eq!(place().await, Place::Aside { confirmations: 3 });
+    first.set(|state| state.own_confirmations = 2);
+    assert_eq!(place().await, Place::Disputed);
+    // Only healthy nodes have a say.
+    second.set(|state| state.mode = Mode::Raw(Vec::new()));
+    first.set(|state| state.own_confirmations = 1);
+    eventually(&mut handle.health(), health(1, unreachable("closed"))).await;
+    assert_eq!(place().await, Place::Aside { confirmations: 1 });
     handle.shutdown().await;
 }
 

@@ -162,9 +162,9 @@ async fn a_block_is_placed_in_the_chain_beside_it_and_in_it_again() {
     // Three blocks, and nothing in its place: a node that has lost its last blocks says nothing.
     assert_eq!(place().await, Place::Beyond);
     node.generate_to(0x52, 2);
-    assert_eq!(place().await, Place::Aside);
+    assert_eq!(place().await, Place::Aside { confirmations: 2 });
     let stranger: BlockHash = "77".repeat(32).parse().unwrap();
-    assert_eq!(places.place(stranger, 4).await.unwrap(), Place::Aside);
+    assert_eq!(places.place(stranger, 4).await.unwrap(), Place::Aside { confirmations: 2 });
     assert_eq!(places.place(stranger, 6).await.unwrap(), Place::Beyond);
     let rival: BlockHash = node.call("getblockhash", &[json!(4)]);
     let _: Value = node.call("invalidateblock", &[json!(rival)]);

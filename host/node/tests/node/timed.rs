@@ -65,7 +65,7 @@ async fn it_can_be_steered() {
     let place = async || places.place(forced.hash, forced.height).await.unwrap();
     assert_eq!(place().await, Place::InChain { confirmations: 1 });
     let tip = chain.reorg(1);
-    assert_eq!(place().await, Place::Aside);
+    assert_eq!(place().await, Place::Aside { confirmations: 2 });
     assert_eq!(places.place(tip.hash, tip.height + 1).await.unwrap(), Place::Beyond);
     eventually(&mut templates, |t| t.as_ref().is_some_and(|t| t.previous == tip.hash)).await;
 

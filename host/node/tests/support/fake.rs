@@ -28,8 +28,10 @@ pub(crate) struct State {
     pub(crate) downloading: bool,
     /// The tip's height and a number that makes its hash.
     pub(crate) tip: (u32, u8),
-    /// What `getblockheader` says of any block; `None`: it knows none.
+    /// What `getblockheader` says of any block but its own; `None`: it knows no other.
     pub(crate) confirmations: Option<i64>,
+    /// What it says of its own, at any height.
+    pub(crate) own_confirmations: i64,
     /// The only `Authorization` it takes.
     pub(crate) authorization: Option<String>,
     /// Results of `submitblock`, the first one next; the last stays.
@@ -37,6 +39,8 @@ pub(crate) struct State {
     pub(crate) submitted: Vec<String>,
     /// Long polls that wait now.
     pub(crate) waiting: usize,
+    /// What it says to other methods: a result, or a refusal.
+    pub(crate) answers: Vec<(&'static str, Result<Value, i32>)>,
     /// Methods asked, in order.
     pub(crate) asked: Vec<String>,
     stopped: bool,
@@ -63,10 +67,12 @@ impl FakeNode {
             downloading: false,
             tip: (100, 1),
             confirmations: Some(1),
+            own_confirmations: 1,
             authorization: None,
             verdicts: vec![Value::Null],
             submitted: Vec::new(),
             waiting: 0,
+            answers: Vec::new(),
             asked: Vec::new(),
             stopped: false,
         };
@@ -160,9 +166,15 @@ impl Shared {
     }
 
     fn answer(&self, mode: &Mode, method: &str, request: &Value) -> Vec<u8> {
+        if let Some(answer) = self.told(method, request) {
+            return answer;
+        }
         let result = match (method, mode) {
             ("getblocktemplate", Mode::Refuse(code, message)) => {
                 return refusal(request, *code, message);
+            }
+            ("getblockheader", _) if request["params"][0] == tip_hash(self.state().tip.1) => {
+                json!({ "confirmations": self.state().own_confirmations })
             }
             ("getblockheader", _) => match self.state().confirmations {
                 Some(confirmations) => json!({ "confirmations": confirmations }),
@@ -192,6 +204,15 @@ impl Shared {
             _ => json!("unknown"),
         };
         body(&json!({ "result": result, "error": null, "id": request["id"] }))
+    }
+
+    fn told(&self, method: &str, request: &Value) -> Option<Vec<u8>> {
+        let state = self.state();
+        let (_, answer) = state.answers.iter().find(|(asked, _)| *asked == method)?;
+        Some(match answer {
+            Ok(result) => body(&json!({ "result": result, "error": null, "id": request["id"] })),
+            Err(code) => refusal(request, *code, "as the test wants"),
+        })
     }
 
     /// A long poll waits until the tip is another, or something else changed the mood.

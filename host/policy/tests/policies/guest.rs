@@ -91,6 +91,13 @@ pub(crate) struct Grant {
     pub(crate) start: Option<f64>,
 }
 
+/// What an accrual says.
+pub(crate) struct Accrual {
+    pub(crate) account: &'static str,
+    pub(crate) sats: u64,
+    pub(crate) microsats: u32,
+}
+
 impl Guest {
     pub(crate) fn new(kind: PolicyKind, name: &str) -> Self {
         let mut guest = Self {
@@ -201,8 +208,7 @@ impl Guest {
     /// `describe-plan` answers with a window of this tag and value; `settle` is proportional, the house gets what nobody
     /// earned.
     pub(crate) fn plans(mut self, tag: u8, value: f64) -> Self {
-        let plan = Record::default().u8(tag).f64(value).u8(0).u8(0).align(8);
-        let at = self.data.put(&plan.0);
+        let at = self.plan(tag, value, false);
         let house = Record::default().text((0, 0)).u8(0).align(8).f64(f64::from_bits(1)).text((0, 0));
         let house = self.data.put(&house.0);
         let settle = format!(
@@ -237,6 +243,27 @@ impl Guest {
             .body("accrue", &format!("(i32.const {empty})"))
     }
 
+    /// Window, per finder, accrues, pays balances.
+    fn plan(&mut self, tag: u8, value: f64, accrues: bool) -> usize {
+        let plan = Record::default().u8(tag).f64(value).u8(0).u8(u8::from(accrues)).u8(0).align(8);
+        self.data.put(&plan.0)
+    }
+
+    /// The plan says that it accrues (no window), and `accrue` answers with these, whatever it is asked.
+    pub(crate) fn accrues(mut self, accruals: &[Accrual]) -> Self {
+        let mut records = Record::default();
+        for Accrual { account, sats, microsats } in accruals {
+            let (account, reason) = (self.data.text(account), self.data.text("by the share"));
+            let amount = records.align(8).text(account).f64(f64::from_bits(*sats));
+            records = amount.word(usize::try_from(*microsats).unwrap()).text(reason).align(8);
+        }
+        let list = self.data.put(&records.0);
+        let answer = self.data.put(&Record::default().u8(0).word(list).word(accruals.len()).0);
+        let plan = self.plan(3, 0.0, true);
+        self.body("describe-plan", &format!("(i32.const {plan})"))
+            .body("accrue", &format!("(i32.const {answer})"))
+    }
+
     /// One entitlement to `account`, fixed or by weight.
     pub(crate) fn settles(mut self, account: &str, tag: u8, amount: u64, reason: &str) -> Self {
         let (account, reason) = (self.data.text(account), self.data.text(reason));
@@ -244,8 +271,7 @@ impl Guest {
             Record::default().text(account).u8(tag).align(8).f64(f64::from_bits(amount)).text(reason);
         let list = self.data.put(&entitlement.0);
         let answer = self.data.put(&Record::default().u8(0).word(list).word(1).0);
-        let body = format!("(i32.const {answer})");
-        self.body("settle", &body).body("accrue", &body)
+        self.body("settle", &format!("(i32.const {answer})"))
     }
 
     /// `function` answers with an error of this tag where `when` (instructions that leave an i32) says so.

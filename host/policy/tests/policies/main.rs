@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test program")]
 
+mod accruals;
 mod answers;
 mod guest;
 mod house;

@@ -120,3 +120,65 @@ async fn a_block_is_followed_until_it_is_final() {
     assert!(world.moves("matured", 1));
     assert_eq!(world.watch.ledger.watched_blocks(0, tip.height + 100, 10).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_question_without_an_answer_skips_no_other_block() {
+    let mut world = world();
+    let height = world.chain.tip().height;
+    for number in 0..5 {
+        world.accepted(stranger(number), height).await;
+    }
+    world.chain.set_unspoken(Some(stranger(2)));
+    assert_eq!(world.look().await, Look::Done);
+    assert_eq!(world.count(BlockState::Orphaned).await, 2);
+    // It is asked first now, again in vain; then the others have their turn.
+    world.look().await;
+    assert_eq!(world.count(BlockState::Orphaned).await, 2);
+    world.look().await;
+    assert_eq!(world.count(BlockState::Orphaned).await, 4);
+    // From the beginning.
+    world.chain.set_unspoken(None);
+    world.look().await;
+    assert_eq!(world.count(BlockState::Orphaned).await, 5);
+}
+
+#[tokio::test]
+async fn a_question_that_failed_once_is_the_first_of_the_next_look() {
+    let mut world = world();
+    let height = world.chain.tip().height;
+    for number in 0..5 {
+        world.accepted(stranger(number), height).await;
+    }
+    world.chain.set_unspoken(Some(stranger(2)));
+    world.look().await;
+    world.chain.set_unspoken(None);
+    world.look().await;
+    assert_eq!(world.count(BlockState::Orphaned).await, 5);
+    // Nobody to ask: no block was, and none is passed over.
+    let late = stranger(9);
+    world.accepted(late, height).await;
+    world.chain.set_health(Health::Unreachable { since: Timestamp(1), error: "unplugged".into() });
+    world.look().await;
+    world.look().await;
+    world.chain.set_health(Health::Healthy);
+    world.look().await;
+    assert_eq!(world.count(BlockState::Orphaned).await, 6);
+}
+
+#[tokio::test]
+async fn of_two_own_blocks_at_one_height_the_one_in_the_chain_counts() {
+    let mut world = world();
+    let first = world.chain.force_block();
+    world.accepted(first.hash, first.height).await;
+    world.look().await;
+    // A fork of one block: the chain has another one at that height, and it is ours too.
+    let tip = world.chain.reorg(1);
+    let second = world.chain.block_at(first.height).unwrap();
+    assert!(second.hash != first.hash && tip.height == first.height + 1);
+    world.accepted(second.hash, second.height).await;
+    world.look().await;
+    let blocks = world.watch.ledger.blocks(10).await.unwrap();
+    let states: Vec<_> = blocks.iter().map(|block| (block.hash, block.state, block.confirmations)).collect();
+    assert_eq!(states, [(second.hash, BlockState::Immature, 2), (first.hash, BlockState::Orphaned, 0)]);
+    assert!(world.moves("orphaned", 1) && !world.moves("returned", 1));
+}

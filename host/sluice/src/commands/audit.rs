@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use bitcoin::Network;
 use sluice_core::policy::PolicyKind;
-use sluice_core::policy::payout::{Entitlement, PayoutPolicy, Plan, Round};
-use sluice_ledger::{Judge, NoAnswer, PolicyRecord, Progress, Report};
+use sluice_core::policy::payout::{Accrued, Entitlement, PayoutPolicy, Plan, Round, Tally};
+use sluice_ledger::{Judge, MissingPolicy, NoAnswer, PolicyRecord, Progress, Report, UnsettledBlock};
 use sluice_policy::{KeptError, Limits, Loader, SlotConfig, kept};
 
 use super::ticker::{Ticker, grouped};
@@ -71,6 +71,7 @@ fn tell(ticker: &mut Ticker, at: Progress) {
     match at {
         Progress::Shares { done, of } => ticker.tick("shares", done, of),
         Progress::Rounds { done, of } => ticker.tick("rounds", done, of),
+        Progress::Accruals { done, of } => ticker.tick("accruals", done, of),
     }
 }
 
@@ -128,43 +129,91 @@ impl Judge for Components {
     fn settle(&mut self, policy: &PolicyRecord, round: &Round) -> Result<Vec<Entitlement>, NoAnswer> {
         self.ask(policy, |payout| payout.settle(round))
     }
+
+    fn accrue(&mut self, policy: &PolicyRecord, tallies: &[Tally]) -> Result<Vec<Accrued>, NoAnswer> {
+        self.ask(policy, |payout| payout.accrue(tallies))
+    }
 }
 
 fn render(report: &Report, database: &Path, took: Duration, out: &mut dyn Write) -> anyhow::Result<()> {
-    let rate = report.shares as f64 / took.as_secs_f64().max(1e-3);
     writeln!(out, "ledger   {}", database.display())?;
-    writeln!(
-        out,
-        "shares   {} in {:.1} s, {} a second",
-        grouped(report.shares),
-        took.as_secs_f64(),
-        grouped(rate as u64)
-    )?;
-    let unjudged: u64 = report.missing.iter().map(|missing| missing.rounds).sum();
-    writeln!(
-        out,
-        "rounds   {} settled, {} of them again",
-        report.rounds,
-        report.rounds.saturating_sub(unjudged)
-    )?;
-    writeln!(out, "entries  {} compared, {} others added up", report.entries, report.other_entries)?;
-    for missing in &report.missing {
-        let PolicyRecord { name, version, hash, .. } = &missing.policy;
-        let (rounds, why) = (missing.rounds, &missing.why);
-        writeln!(out, "missing  policy {name} {version} ({hash}), which settled {rounds} rounds: {why}")?;
+    for line in counts(report, took).into_iter().chain(unequal(report)) {
+        // Names of policies, accounts and whatever else the file holds.
+        writeln!(out, "{}", super::printable(&line))?;
     }
-    for finding in &report.findings {
+    writeln!(out, "{}", verdict(report))?;
+    Ok(())
+}
+
+/// What there is.
+fn counts(report: &Report, took: Duration) -> Vec<String> {
+    let Report { rounds, accruals, payouts, .. } = report;
+    let left = report.shares.saturating_sub(report.folded_through);
+    let seconds = took.as_secs_f64();
+    let rate = left as f64 / seconds.max(1e-3);
+    let missing = |of: fn(&MissingPolicy) -> u64| report.missing.iter().map(of).sum::<u64>();
+    let (no_rounds, no_accruals) = (missing(|one| one.rounds), missing(|one| one.accruals));
+    let again = |all: u64, not: u64| all.saturating_sub(not);
+    let mut lines = vec![
+        format!("shares   {} in {seconds:.1} s, {} a second", grouped(left), grouped(rate as u64)),
+        format!("rounds   {rounds} settled, {} of them again", again(*rounds, no_rounds)),
+        format!("entries  {} compared, {} others added up", report.entries, report.other_entries),
+    ];
+    if *accruals > 0 {
+        let between = match report.between_accruals {
+            0 => String::new(),
+            shares => format!("; {} shares between them credited by no accrual", grouped(shares)),
+        };
+        let again = again(*accruals, no_accruals);
+        lines.push(format!("accruals {accruals} credited, {again} of them again{between}"));
+    }
+    if *payouts > 0 {
+        lines.push(format!("payouts  {payouts} compared with their lines and fees"));
+    }
+    if report.folded > 0 {
+        let (folded, through) = (report.folded, grouped(report.folded_through));
+        lines.push(format!(
+            "folded   {folded} rounds and accruals count shares up to {through}, of which only hours are left: \
+             their work is taken as recorded"
+        ));
+    }
+    lines
+}
+
+/// What is not there, and what differs.
+fn unequal(report: &Report) -> Vec<String> {
+    let missing = report.missing.iter().map(|missing| {
+        let PolicyRecord { name, version, hash, .. } = &missing.policy;
+        let MissingPolicy { rounds, accruals, why, .. } = missing;
+        let answered = match (rounds, accruals) {
+            (rounds, 0) => format!("settled {rounds} rounds"),
+            (0, accruals) => format!("credited {accruals} accruals"),
+            _ => format!("settled {rounds} rounds and credited {accruals} accruals"),
+        };
+        format!("missing  policy {name} {version} ({hash}), which {answered}: {why}")
+    });
+    let held = report.unsettled.first().map(|first| {
+        let (held, UnsettledBlock { block, height }) = (report.held, first);
+        format!("held     {held} blocks that count are not settled, the first {block} at {height}")
+    });
+    let differs = report.findings.iter().map(|finding| {
         let more = match finding.count {
             1 => String::new(),
             count => format!(" ({} more of this kind)", count - 1),
         };
-        writeln!(out, "differs  {}{more}", super::printable(&finding.first.to_string()))?;
-    }
-    let verdict = match (report.findings.len(), report.missing.len()) {
-        (0, 0) => "equal    every round, entry and balance is what the share log and its policies give",
-        (0, _) => "unknown  nothing differs, but not everything could be computed again",
+        format!("differs  {}{more}", finding.first)
+    });
+    missing.chain(held).chain(differs).collect()
+}
+
+fn verdict(report: &Report) -> &'static str {
+    match (report.findings.as_slice(), report.missing.as_slice()) {
+        ([], []) if report.held > 0 => "unknown  nothing differs, but not every block's round is settled",
+        ([], []) if report.folded > 0 => {
+            "equal    as far as the log reaches; every answer, division, entry and balance is what it has to be"
+        }
+        ([], []) => "equal    every round, entry and balance is what the share log and its policies give",
+        ([], _) => "unknown  nothing differs, but not everything could be computed again",
         _ => "the books are not what the share log and its policies give",
-    };
-    writeln!(out, "{verdict}")?;
-    Ok(())
+    }
 }

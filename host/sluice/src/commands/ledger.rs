@@ -1,10 +1,13 @@
-//! `sluice ledger`: the ledger as text, and as a backup.
+//! `sluice ledger`: the ledger for others to read, and as a backup.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::ledger_check;
+use sluice_ledger::Format;
+
 use super::ticker::{Ticker, grouped};
-use crate::cli::{Backup, Export, LedgerCommand, exit};
+use crate::cli::{Backup, Export, ExportFormat, LedgerCommand, exit};
 
 /// # Errors
 /// There is no ledger, it cannot be read, or the copy cannot be written.
@@ -12,6 +15,8 @@ pub fn run(command: &LedgerCommand, out: &mut dyn Write) -> anyhow::Result<u8> {
     match command {
         LedgerCommand::Export(args) => export(args, out)?,
         LedgerCommand::Backup(args) => backup(args, out)?,
+        LedgerCommand::Check(args) => return ledger_check::check(args, out),
+        LedgerCommand::Salvage(args) => return ledger_check::salvage(args, out),
     }
     Ok(exit::OK)
 }
@@ -22,18 +27,24 @@ fn database(data: &Path) -> PathBuf {
 
 fn export(args: &Export, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut ticker = Ticker::new();
+    let format = match args.format {
+        ExportFormat::Csv => Format::Csv,
+        ExportFormat::Parquet => Format::Parquet,
+    };
     // How many there will be is not known before.
-    let done = sluice_ledger::export(&database(&args.data), &args.out, &mut |shares| {
+    let done = sluice_ledger::export(&database(&args.data), &args.out, format, &mut |shares| {
         ticker.tick("shares", shares, shares);
     })?;
     drop(ticker);
     writeln!(
         out,
-        "{}: {} shares, {} blocks, {} rounds, {} entries, {} accounts",
+        "{}: {} shares, {} blocks, {} rounds, {} accruals, {} payouts, {} entries, {} accounts",
         args.out.display(),
         grouped(done.shares),
         grouped(done.blocks),
         grouped(done.rounds),
+        grouped(done.accruals),
+        grouped(done.payouts),
         grouped(done.entries),
         grouped(done.accounts)
     )?;

@@ -4,6 +4,8 @@ pub mod audit;
 pub mod check;
 pub mod keygen;
 pub mod ledger;
+pub mod ledger_check;
+pub mod payouts;
 pub mod plugin;
 pub mod status;
 

@@ -53,12 +53,19 @@ pub fn run(args: &Status, out: &mut dyn Write) -> Result<u8, StatusError> {
     let policies = json(&args.url, "/api/v1/policies")?;
     let ready = get(&args.url, "/readyz")?;
     let ready = String::from_utf8_lossy(&ready.body).trim().to_owned();
+    let money = match json(&args.url, "/api/v1/money") {
+        // What the books do not say must not hide the rest.
+        Err(StatusError::Refused { message, .. }) => Err(message),
+        answer => Ok(answer?),
+    };
     if args.json {
-        let all = serde_json::json!({"pool": pool, "policies": policies, "ready": ready});
+        let money = money.unwrap_or_default();
+        let all = serde_json::json!({"pool": pool, "policies": policies, "ready": ready, "money": money});
         serde_json::to_writer_pretty(&mut *out, &all).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
         table(&pool, &policies, &ready, out)?;
+        money_rows(&money, out)?;
     }
     Ok(exit::OK)
 }
@@ -188,8 +195,12 @@ fn within_limit(length: u64) -> Result<(), StatusError> {
     if length > BODY_LIMIT { Err(StatusError::Protocol("its answer is too large")) } else { Ok(()) }
 }
 
+fn write_row(out: &mut dyn Write, name: &str, value: &str) -> io::Result<()> {
+    writeln!(out, "{name:<12} {}", printable(value))
+}
+
 fn table(pool: &Value, policies: &Value, ready: &str, out: &mut dyn Write) -> io::Result<()> {
-    let mut row = |name: &str, value: String| writeln!(out, "{name:<12} {}", printable(&value));
+    let mut row = |name: &str, value: String| write_row(out, name, &value);
     row("state", ready.to_owned())?;
     row("network", shown(&pool["network"]))?;
     row("tip", format!("{} {}", shown(&pool["tip"]["height"]), shown(&pool["tip"]["hash"])))?;
@@ -218,6 +229,44 @@ fn table(pool: &Value, policies: &Value, ready: &str, out: &mut dyn Write) -> io
         row(&shown(&policy["kind"]), policy_line(policy))?;
     }
     Ok(())
+}
+
+/// What is owed, what the pool has, and what waits; or why it is not known.
+fn money_rows(money: &Result<Value, String>, out: &mut dyn Write) -> io::Result<()> {
+    let money = match money {
+        Ok(money) => money,
+        Err(why) => return write_row(out, "owed", &format!("not to be had now: {why}")),
+    };
+    let (accounts, house) = (&money["accounts"], &money["house"]);
+    let owed = format!(
+        "{} to {} accounts; {} due now, {} immature",
+        bitcoins(&accounts["balance_sat"]),
+        shown(&money["creditors"]),
+        bitcoins(&accounts["due_sat"]),
+        bitcoins(&accounts["immature_sat"])
+    );
+    write_row(out, "owed", &owed)?;
+    let house = format!("{}; {} immature", bitcoins(&house["balance_sat"]), bitcoins(&house["immature_sat"]));
+    write_row(out, "house", &house)?;
+    for payout in money["open_payouts"].as_array().into_iter().flatten() {
+        let (batch, state) = (shown(&payout["batch"]), shown(&payout["state"]));
+        let (amount, lines) = (bitcoins(&payout["amount_sat"]), shown(&payout["lines"]));
+        write_row(out, "payout batch", &format!("{batch} {state}, {amount} to {lines} accounts"))?;
+    }
+    let unaccrued = match &money["unaccrued_shares"] {
+        Value::Null => String::new(),
+        shares => format!(", {} shares to be credited", shown(shares)),
+    };
+    write_row(out, "held", &format!("{} rounds{unaccrued}", shown(&money["held_rounds"])))
+}
+
+/// Satoshis as bitcoins.
+fn bitcoins(sat: &Value) -> String {
+    /// Satoshis in a bitcoin.
+    const BITCOIN: u64 = 100_000_000;
+    let Some(sat) = sat.as_i64() else { return "-".to_owned() };
+    let (sign, sat) = (if sat < 0 { "-" } else { "" }, sat.unsigned_abs());
+    format!("{sign}{}.{:08} BTC", sat / BITCOIN, sat % BITCOIN)
 }
 
 /// What came by one protocol.

@@ -4,6 +4,7 @@
 //! problems. `config/sluice.toml` and `docs/configuration.md` are checked against [`reference`].
 
 pub mod address_range;
+mod pool;
 mod problem;
 mod raw;
 mod reader;
@@ -17,12 +18,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bitcoin::{Address, Network};
+use bitcoin::{Amount, Network};
 use sluice_core::policy::PolicyKind;
 use sluice_core::units::{Difficulty, VersionMask};
 use toml::de::DeTable;
 
 use address_range::AddressRange;
+pub use pool::{CoinbaseClass, Pool};
 pub use problem::{ConfigErrors, PROBLEM_LIMIT, Problem};
 pub use reader::Key;
 use reader::{Notes, Place, Section};
@@ -45,18 +47,9 @@ pub struct Config {
     pub stratum_v2: Option<StratumV2>,
     pub policy: Policies,
     pub ledger: Ledger,
+    pub payouts: Payouts,
     pub http: Http,
     pub log: Log,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pool {
-    /// Goes into every coinbase. At most 20 bytes of printable ASCII.
-    pub tag: String,
-    /// The pool's own payout address, valid on the network.
-    pub address: Address,
-    /// The most bytes a serialised coinbase may have (V1-92).
-    pub coinbase_bytes: usize,
 }
 
 /// Where templates come from and blocks go to.
@@ -245,6 +238,21 @@ pub struct PolicyLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ledger {
     pub durability: Durability,
+    /// How long shares are kept that nothing needs any more; `None`: for ever.
+    pub retention: Option<Duration>,
+    /// How often the payout policy is asked what the newest shares are worth, where it credits work as it comes.
+    pub accrue_interval: Duration,
+}
+
+/// What `sluice payouts` goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payouts {
+    /// The least that an account is paid, unless it asked for another minimum.
+    pub minimum: Amount,
+    /// The most accounts that one transaction pays.
+    pub max_lines: usize,
+    /// Blocks on a payout, its own included, from which it counts as paid.
+    pub confirmations: u32,
 }
 
 /// What an acknowledged share survives.
@@ -313,7 +321,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 /// Every key there is, with its default.
 pub fn reference() -> Vec<Key> {
     // One of each repeated table, so that their keys are asked for.
-    let text = "[[node]]\n[[stratum_v1.listener]]\ntls = {}\n";
+    let text = "[[pool.coinbase_class]]\n[[node]]\n[[stratum_v1.listener]]\ntls = {}\n";
     let (tree, _) = DeTable::parse_recoverable(text);
     let mut notes = Notes::new(text, "");
     Section::root(&mut notes, tree.get_ref()).run(raw::read);

@@ -2,13 +2,13 @@
 //!
 //! `None` means wrong or missing, and that a problem is noted.
 
+mod pool;
 mod stratum_v2;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bitcoin::address::NetworkUnchecked;
-use bitcoin::{Address, Network};
+use bitcoin::Network;
 use sluice_core::units::{Difficulty, VersionMask};
 use tracing_subscriber::EnvFilter;
 
@@ -16,16 +16,23 @@ use super::address_range::AddressRange;
 use super::problem::quoted;
 use super::reader::{At, Given, Place, Section};
 use super::{Durability, LogFormat, ProxyProtocol, Settings};
+pub(super) use pool::{CoinbaseClass, Pool};
 pub(super) use stratum_v2::StratumV2;
 
-/// Bytes that a coinbase scriptSig leaves for the tag.
-const TAG_LIMIT: usize = 20;
-/// The longest listener name, in bytes.
+/// The longest name of a listener or a class, in bytes.
 const NAME_LIMIT: usize = 32;
 /// More nodes than this do not help.
 const NODE_LIMIT: usize = 16;
 const LISTENER_LIMIT: usize = 64;
 const DAY_S: u64 = 86_400;
+/// More than all bitcoins are never owed.
+const MINIMUM_SAT_LIMIT: u64 = 1 << 51;
+/// No output below it is passed on by Bitcoin Core, whatever its script.
+const DUST_SAT: u64 = 546;
+/// A hundred years.
+const RETENTION_DAYS_LIMIT: u64 = 36_500;
+/// What [`name`] takes.
+const NAME: &str = "1 to 32 letters, digits, - and _";
 /// What [`socket`] takes.
 const ADDRESS: &str = "an address with a port";
 
@@ -45,15 +52,10 @@ pub(super) struct Raw {
     pub(super) stratum_v1: StratumV1,
     pub(super) stratum_v2: StratumV2,
     pub(super) policy: Policies,
-    pub(super) durability: Option<At<Durability>>,
+    pub(super) ledger: Ledger,
+    pub(super) payouts: Payouts,
     pub(super) http: Http,
     pub(super) log: Log,
-}
-
-pub(super) struct Pool {
-    pub(super) tag: Option<At<String>>,
-    pub(super) address: Option<At<Address<NetworkUnchecked>>>,
-    pub(super) coinbase_bytes: Option<At<u64>>,
 }
 
 pub(super) struct Node {
@@ -140,6 +142,18 @@ pub(super) struct Policy {
     pub(super) memory_mb: Given<u64>,
 }
 
+pub(super) struct Ledger {
+    pub(super) durability: Option<At<Durability>>,
+    pub(super) retention_days: Option<At<u64>>,
+    pub(super) accrue_interval: Option<At<Duration>>,
+}
+
+pub(super) struct Payouts {
+    pub(super) minimum_sat: Option<At<u64>>,
+    pub(super) max_lines: Option<At<u64>>,
+    pub(super) confirmations: Option<At<u64>>,
+}
+
 pub(super) struct Http {
     pub(super) listen: Option<At<SocketAddr>>,
     pub(super) allow_remote: Option<At<bool>>,
@@ -154,16 +168,14 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Raw {
     Raw {
         network: root.required_word("network", &NETWORKS),
         data_dir: root.required("data_dir", "the path of a directory", path),
-        pool: root.section("pool", pool),
+        pool: root.section("pool", pool::read),
         nodes: root.sections("node", NODE_LIMIT, node),
         simulation: root.section("simulation", simulation),
         stratum_v1: root.section("stratum_v1", stratum_v1),
         stratum_v2: root.section("stratum_v2", stratum_v2::read),
         policy: root.section("policy", policies),
-        durability: root.section("ledger", |ledger| {
-            let words = [("process", Durability::Process), ("power", Durability::Power)];
-            ledger.word("durability", "process", &words)
-        }),
+        ledger: root.section("ledger", ledger),
+        payouts: root.section("payouts", payouts),
         http: root.section("http", |http| Http {
             listen: http.parsed("listen", "127.0.0.1:8080", ADDRESS, socket),
             allow_remote: http.switch("allow_remote", false),
@@ -175,13 +187,20 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Raw {
     }
 }
 
-fn pool(pool: &mut Section<'_, '_>) -> Pool {
-    Pool {
-        tag: pool.parsed("tag", "/Sluice/", "up to 20 characters of printable ASCII", tag),
-        address: pool.required("address", "an address of the network", |text| {
-            text.parse().map_err(|error| format!("{} is no address ({error})", quoted(text)))
-        }),
-        coinbase_bytes: pool.integer("coinbase_bytes", 750, 250..=16_000),
+fn ledger(ledger: &mut Section<'_, '_>) -> Ledger {
+    let words = [("process", Durability::Process), ("power", Durability::Power)];
+    Ledger {
+        durability: ledger.word("durability", "process", &words),
+        retention_days: ledger.integer("retention_days", 0, 0..=RETENTION_DAYS_LIMIT),
+        accrue_interval: ledger.seconds("accrue_interval_s", 600, 1..=DAY_S),
+    }
+}
+
+fn payouts(payouts: &mut Section<'_, '_>) -> Payouts {
+    Payouts {
+        minimum_sat: payouts.integer("minimum_sat", 100_000, DUST_SAT..=MINIMUM_SAT_LIMIT),
+        max_lines: payouts.integer("max_lines", 500, 1..=2000),
+        confirmations: payouts.integer("confirmations", 6, 1..=100),
     }
 }
 
@@ -277,7 +296,7 @@ fn front(section: &mut Section<'_, '_>, default_name: &'static str, default_list
         ("any", ProxyProtocol::Any),
     ];
     Front {
-        name: section.parsed("name", default_name, "1 to 32 letters, digits, - and _", name),
+        name: section.parsed("name", default_name, NAME, name),
         listen: section.parsed("listen", default_listen, ADDRESS, socket),
         proxy_protocol: section.word("proxy_protocol", "off", &words),
         start_difficulty: section.difficulty("start_difficulty", DEFAULT_START),
@@ -323,8 +342,8 @@ fn path(text: &str) -> Result<String, String> {
     if text.contains('\0') { Err("holds a zero byte".to_owned()) } else { not_empty(text) }
 }
 
-fn tag(text: &str) -> Result<String, String> {
-    if text.len() > TAG_LIMIT {
+fn printable(text: &str, limit: usize) -> Result<String, String> {
+    if text.len() > limit {
         return Err(format!("has {} bytes", text.len()));
     }
     match text.chars().find(|c| !matches!(c, ' '..='~')) {

@@ -186,7 +186,12 @@ impl<'n, 't> Section<'n, 't> {
         allowed: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<At<T>> {
-        match self.optional(key, allowed, parse) {
+        let given = self.optional(key, allowed, parse);
+        self.or_missing(key, given, allowed)
+    }
+
+    fn or_missing<T>(&mut self, key: &str, given: Given<T>, allowed: &str) -> Option<At<T>> {
+        match given {
             Given::Right(at) => Some(at),
             Given::Wrong => None,
             Given::Missing => {
@@ -256,13 +261,24 @@ impl<'n, 't> Section<'n, 't> {
         self.integer_given(key, None, range)
     }
 
+    /// A whole number that must be there.
+    pub(super) fn required_integer(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Option<At<u64>> {
+        let allowed = whole_numbers(&range);
+        let given = self.integer_given(key, None, range);
+        self.or_missing(key, given, &allowed)
+    }
+
     fn integer_given(
         &mut self,
         key: &'static str,
         default: Option<String>,
         range: RangeInclusive<u64>,
     ) -> Given<u64> {
-        let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+        let allowed = whole_numbers(&range);
         self.read(key, default, &allowed, |value| {
             let number = whole(value)?;
             u64::try_from(number)
@@ -308,6 +324,24 @@ impl<'n, 't> Section<'n, 't> {
         });
         let usual = default.iter().filter_map(|text| parse(text).ok()).collect();
         self.or(key, given, usual)
+    }
+
+    /// A list of texts that must be there, with as many as `count` allows, each understood by `parse`.
+    pub(super) fn required_list<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        count: RangeInclusive<usize>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<At<Vec<T>>> {
+        let given = self.read(key, None, allowed, |value| {
+            let items = value.as_array().ok_or_else(|| found(value))?;
+            if !count.contains(&items.len()) {
+                return Err(format!("has {} texts", items.len()));
+            }
+            items.iter().map(|item| parse(text(item.get_ref())?)).collect::<Result<Vec<T>, String>>()
+        });
+        self.or_missing(key, given, allowed)
     }
 
     /// A table of the operator's own keys, as JSON with sorted keys.
@@ -402,6 +436,10 @@ impl<'n, 't> Section<'n, 't> {
 
 fn joined(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn whole_numbers(range: &RangeInclusive<u64>) -> String {
+    format!("a whole number from {} to {}", range.start(), range.end())
 }
 
 fn alternatives<T>(words: &[(&'static str, T)]) -> String {

@@ -1,3 +1,4 @@
+mod pool;
 mod stratum_v2;
 
 use std::collections::BTreeMap;
@@ -115,11 +116,12 @@ allow_remote = "yes"
         "pool.toml:1:1: policy.dir: is missing; the path of the directory that holds the plugins is required",
         "pool.toml:1:1: node: is missing; at least one [[node]], or simulation.enabled = true, is required",
         "pool.toml:2:1: netwrok: is an unknown key, did you mean `network`?; allowed here: network, data_dir, pool, \
-         node, simulation, stratum_v1, stratum_v2, policy, ledger, http, log",
+         node, simulation, stratum_v1, stratum_v2, policy, ledger, payouts, http, log",
         "pool.toml:3:12: data_dir: is a whole number where a text in quotes belongs; the path of a directory is allowed",
         "pool.toml:4:1: pool.address: is missing; an address of the network is required",
         "pool.toml:5:7: pool.tag: has 28 bytes; up to 20 characters of printable ASCII is allowed",
-        "pool.toml:6:1: pool.colour: is an unknown key; allowed here: tag, address, coinbase_bytes",
+        "pool.toml:6:1: pool.colour: is an unknown key; allowed here: tag, address, coinbase_bytes, \
+         coinbase_class",
         "pool.toml:8:20: stratum_v1.extranonce2_size: 9 is out of range; a whole number from 4 to 8 is allowed",
         "pool.toml:10:10: stratum_v1.listener[0].listen: \"localhost:3333\" is no IP address with a port; an address \
          with a port is allowed",
@@ -376,8 +378,8 @@ fn sluice_toml_shows_every_key_with_its_default() {
         .lines()
         .map(|line| {
             let key =
-                line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
-            format!("{}\n", key.unwrap_or(line))
+                |rest: &&str| rest.starts_with("[[") || rest.starts_with(|c: char| c.is_ascii_lowercase());
+            format!("{}\n", line.strip_prefix('#').filter(key).unwrap_or(line))
         })
         .collect();
     let mut shown = BTreeMap::new();

@@ -1,5 +1,6 @@
 //! From what was written to what is meant: keys compared with each other, paths resolved.
 
+mod pool;
 mod stratum_v2;
 
 use std::collections::HashSet;
@@ -9,21 +10,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bitcoin::{Address, Network};
+use bitcoin::{Amount, Network};
 use sluice_core::units::Difficulty;
 
 use super::raw::{self, DEFAULT_CEILING, DEFAULT_FLOOR, DEFAULT_LISTEN, DEFAULT_NAME, DEFAULT_START, Raw};
 use super::reader::{At, Notes, Place};
 use super::{
-    Chain, Config, Door, Http, Ledger, Listener, Log, Node, NodeAuth, Policies, Policy, PolicyLimits, Pool,
-    ProxyProtocol, Secret, Simulation, StratumV1, Tls,
+    Chain, Config, Door, Http, Ledger, Listener, Log, Node, NodeAuth, Payouts, Policies, Policy,
+    PolicyLimits, ProxyProtocol, Secret, Simulation, StratumV1, Tls,
 };
 
 /// `None` where a problem is noted, here or by the reader.
 pub(super) fn validate(raw: Raw, base: &Path, notes: &mut Notes<'_>) -> Option<Config> {
     let network = raw.network.map(|at| at.value);
     let chain = chain(&raw.nodes, raw.simulation, network, base, notes);
-    let pool = pool(raw.pool, network, notes);
+    let pool = pool::validate(raw.pool, network, notes);
     let http_listen = raw.http.listen.clone();
     let stratum_v1 = stratum_v1(raw.stratum_v1, base, notes);
     let mut taken = Taken::by(stratum_v1.as_ref());
@@ -39,7 +40,8 @@ pub(super) fn validate(raw: Raw, base: &Path, notes: &mut Notes<'_>) -> Option<C
         stratum_v1: stratum_v1?,
         stratum_v2: stratum_v2?,
         policy: policy?,
-        ledger: Ledger { durability: value(raw.durability)? },
+        ledger: ledger(raw.ledger)?,
+        payouts: payouts(raw.payouts)?,
         http: http?,
         log: Log { format: value(raw.log.format)?, filter: value(raw.log.filter)? },
     })
@@ -65,15 +67,22 @@ fn network_name(network: Network) -> &'static str {
     raw::NETWORKS.iter().find(|(_, known)| *known == network).map_or("another network", |(name, _)| *name)
 }
 
-fn pool(raw: raw::Pool, network: Option<Network>, notes: &mut Notes<'_>) -> Option<Pool> {
-    let (address, network) = (raw.address?, network?);
-    let place = address.place;
-    let checked: Option<Address> = address.value.require_network(network).ok();
-    if checked.is_none() {
-        let network = network_name(network);
-        notes.wrong(&place, "belongs to another network", format!("an address of {network} is allowed"));
-    }
-    Some(Pool { tag: value(raw.tag)?, address: checked?, coinbase_bytes: size(raw.coinbase_bytes)? })
+fn ledger(raw: raw::Ledger) -> Option<Ledger> {
+    const DAY_S: u64 = 86_400;
+    let days = value(raw.retention_days)?;
+    Some(Ledger {
+        durability: value(raw.durability)?,
+        retention: (days > 0).then(|| Duration::from_secs(days.saturating_mul(DAY_S))),
+        accrue_interval: value(raw.accrue_interval)?,
+    })
+}
+
+fn payouts(raw: raw::Payouts) -> Option<Payouts> {
+    Some(Payouts {
+        minimum: Amount::from_sat(value(raw.minimum_sat)?),
+        max_lines: size(raw.max_lines)?,
+        confirmations: count(raw.confirmations)?,
+    })
 }
 
 fn chain(

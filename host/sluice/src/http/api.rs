@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::money::{AccountInfo, BalancesInfo, MoneyInfo, PayoutInfo};
 use super::view::{BlockInfo, CreditInfo, PolicyInfo, PoolInfo, ViewError, WorkerInfo};
 use super::{App, Shared};
 use crate::metrics::history::Point;
@@ -24,6 +25,8 @@ const LIMIT_MAX: usize = 1000;
 pub(super) enum ApiError {
     #[error("there is nothing here; docs/http-api.md lists what there is")]
     NotFound,
+    #[error("nobody ever logged in to this account")]
+    UnknownAccount,
     #[error("only GET and HEAD are allowed")]
     MethodNotAllowed,
     #[error("the query is wrong; limit=1 to limit={LIMIT_MAX} is allowed")]
@@ -40,6 +43,7 @@ impl ApiError {
     const fn parts(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::UnknownAccount => (StatusCode::NOT_FOUND, "unknown_account"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Query => (StatusCode::BAD_REQUEST, "bad_query"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -52,6 +56,13 @@ impl ApiError {
 impl From<ViewError> for ApiError {
     fn from(error: ViewError) -> Self {
         Self::Unavailable(error)
+    }
+}
+
+/// A name that is not UTF-8 is nobody's.
+impl From<PathRejection> for ApiError {
+    fn from(_: PathRejection) -> Self {
+        Self::UnknownAccount
     }
 }
 
@@ -83,6 +94,8 @@ impl Limit {
     }
 }
 
+/// A name from the path, decoded.
+pub(super) type Named = Result<Path<String>, PathRejection>;
 type Limited = Result<Query<Limit>, QueryRejection>;
 type Reply<T> = Result<Json<T>, ApiError>;
 
@@ -93,6 +106,10 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/workers", get(workers))
         .route("/blocks", get(blocks))
         .route("/credits", get(credits))
+        .route("/money", get(money))
+        .route("/balances", get(balances))
+        .route("/payouts", get(payouts))
+        .route("/accounts/{account}", get(account))
         .route("/history", get(history))
 }
 
@@ -114,6 +131,29 @@ async fn blocks(State(shared): App, query: Limited) -> Reply<Vec<BlockInfo>> {
 
 async fn credits(State(shared): App, query: Limited) -> Reply<Vec<CreditInfo>> {
     Ok(Json(shared.view.credits(query?.get()?).await?))
+}
+
+async fn money(State(shared): App) -> Reply<MoneyInfo> {
+    Ok(Json(shared.view.money().await?))
+}
+
+async fn balances(State(shared): App, query: Limited) -> Reply<BalancesInfo> {
+    Ok(Json(shared.view.balances(query?.get()?).await?))
+}
+
+async fn payouts(State(shared): App, query: Limited) -> Reply<Vec<PayoutInfo>> {
+    Ok(Json(shared.view.payouts(query?.get()?).await?))
+}
+
+async fn account(State(shared): App, account: Named, query: Limited) -> Reply<AccountInfo> {
+    let limit = query?.get()?;
+    Ok(Json(find(&shared, account, limit).await?))
+}
+
+/// The account that a path names.
+pub(super) async fn find(shared: &Shared, account: Named, limit: usize) -> Result<AccountInfo, ApiError> {
+    let Path(account) = account?;
+    shared.view.account(account, limit).await?.ok_or(ApiError::UnknownAccount)
 }
 
 #[derive(Serialize)]

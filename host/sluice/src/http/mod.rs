@@ -2,6 +2,7 @@
 
 mod api;
 mod listener;
+mod money;
 mod page;
 mod plot;
 mod view;
@@ -21,8 +22,12 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::metrics::{self, Metrics};
-use api::ApiError;
+use api::{ApiError, Named};
 use listener::Bounded;
+pub use money::{
+    AccountInfo, AccountPayoutInfo, AccountWorkerInfo, BalanceInfo, BalancesInfo, DoneInfo, Forecast,
+    MoneyInfo, NextBlock, OwedInfo, PayoutInfo, PolicyName,
+};
 pub use view::{
     Answer, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo,
     Shares, StratumV2Info, Tally, Tip, ViewError, WorkerInfo,
@@ -79,6 +84,7 @@ pub async fn serve(
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(page))
+        .route("/accounts/{account}", get(account_page))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
@@ -107,6 +113,11 @@ async fn bounded(State(shared): App, request: Request, next: Next) -> Response {
 
 async fn page(State(shared): App) -> Html<String> {
     Html(page::Page::gather(&*shared.view, shared.metrics.history(), now()).await.render())
+}
+
+async fn account_page(State(shared): App, account: Named) -> Result<Html<String>, ApiError> {
+    let account = api::find(&shared, account, page::ACCOUNT_ROWS).await?;
+    Ok(Html(page::account(&account, now())))
 }
 
 async fn readyz(State(shared): App) -> Response {

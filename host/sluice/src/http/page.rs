@@ -1,5 +1,7 @@
 //! The status page: one HTML document that needs nothing else. Every text that comes from outside is escaped here.
 
+mod account;
+mod money;
 mod protocols;
 
 use std::fmt::{self, Display, Write};
@@ -8,9 +10,11 @@ use std::time::Duration;
 use sluice_core::units::{Hashrate, Timestamp};
 use sluice_ledger::MATURITY;
 
+use super::money::MoneyInfo;
 use super::plot::{Line, plot};
 use super::view::{BlockInfo, CreditInfo, PolicyInfo, PoolInfo, PoolView, Tally, ViewError, WorkerInfo};
 use crate::metrics::history::{History, Point};
+pub(super) use account::{ACCOUNT_ROWS, account};
 
 /// Rows of each table.
 const ROWS: usize = 20;
@@ -26,6 +30,7 @@ pub(super) struct Page {
     workers: Result<Vec<WorkerInfo>, ViewError>,
     blocks: Result<Vec<BlockInfo>, ViewError>,
     credits: Result<Vec<CreditInfo>, ViewError>,
+    money: Result<MoneyInfo, ViewError>,
     points: Vec<Point>,
     now: Timestamp,
 }
@@ -33,25 +38,26 @@ pub(super) struct Page {
 impl Page {
     pub(super) async fn gather(view: &dyn PoolView, history: &History, now: Timestamp) -> Self {
         let (policies, workers) = tokio::join!(view.policies(), view.workers(ROWS));
-        let (blocks, credits) = tokio::join!(view.blocks(ROWS), view.credits(ROWS));
+        let (blocks, credits, money) = tokio::join!(view.blocks(ROWS), view.credits(ROWS), view.money());
         let (pool, ready, points) = (view.pool(), view.readiness(), history.points());
-        Self { pool, ready, policies, workers, blocks, credits, points, now }
+        Self { pool, ready, policies, workers, blocks, credits, money, points, now }
     }
 
     pub(super) fn render(&self) -> String {
         let (network, hashrate) = (escaped(&self.pool.network), Hashrate(self.pool.hashrate));
         let (header, tiles, protocols, plots) = (self.header(), self.tiles(), self.protocols(), self.plots());
-        let (policies, blocks, workers, credits) =
-            (self.policies(), self.blocks(), self.workers(), self.credits());
+        let (policies, blocks, workers) = (self.policies(), self.blocks(), self.workers());
+        let (money, credits) = (self.money(), self.credits());
         format!(
             r#"<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
 <title>{hashrate} · Sluice {network}</title><style>{STYLE}</style></head><body>
 <p class="lost" role="alert">The pool does not answer. This is what it said last.</p>
-<main>{header}{tiles}{protocols}{plots}{policies}{blocks}{workers}{credits}</main>
+<main>{header}{tiles}{protocols}{plots}{policies}{blocks}{workers}{money}{credits}</main>
 <footer>Sluice {version} · <a href="/api/v1/pool">pool</a> <a href="/api/v1/policies">policies</a>
 <a href="/api/v1/workers">workers</a> <a href="/api/v1/blocks">blocks</a> <a href="/api/v1/credits">credits</a>
+<a href="/api/v1/money">money</a> <a href="/api/v1/balances">balances</a> <a href="/api/v1/payouts">payouts</a>
 <a href="/api/v1/history">history</a> <a href="/metrics">metrics</a></footer>
 <script>{SCRIPT}</script></body></html>
 "#,
@@ -166,7 +172,8 @@ impl Page {
         let head = ["Worker", "Protocol", "Hashrate", "Shares", "Work", "Last share"];
         let row = |worker: &WorkerInfo| {
             format!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td><a href=\"{}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                account::link(&worker.account),
                 who(&worker.account, &worker.worker),
                 if worker.protocol.label() == "stratum_v1" { "V1" } else { "V2" },
                 Hashrate(worker.hashrate),
@@ -180,16 +187,14 @@ impl Page {
     }
 
     fn credits(&self) -> String {
-        let head = ["Account", "Amount (BTC)", "Block", "When", "For", "Decided by"];
+        let head = ["Account", "Amount (BTC)", "Block or shares", "When", "For", "Decided by"];
         let row = |credit: &CreditInfo| {
             let account = if credit.account.is_empty() { "the pool" } else { &credit.account };
-            let reversed =
-                if credit.state == "orphaned" { format!(" {}", pill(&credit.state)) } else { String::new() };
             format!(
-                "<tr><td>{}</td><td>{}</td><td>{}{reversed}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 who(account, ""),
                 bitcoins(credit.amount_sat),
-                credit.height,
+                source(credit),
                 self.ago(credit.at),
                 escaped(&credit.reason),
                 hash(&credit.policy_hash),
@@ -199,8 +204,12 @@ impl Page {
     }
 
     fn ago(&self, at: Timestamp) -> String {
-        format!("{} ago", span(Duration::from_millis(self.now.0.saturating_sub(at.0))))
+        ago(self.now, at)
     }
+}
+
+fn ago(now: Timestamp, at: Timestamp) -> String {
+    format!("{} ago", span(Duration::from_millis(now.0.saturating_sub(at.0))))
 }
 
 fn tile(name: &str, value: &str, note: &str) -> String {
@@ -221,15 +230,17 @@ fn table<T>(
 ) -> String {
     match rows {
         Err(error) => format!(r#"<p class="none">Not to be had now: {}</p>"#, escaped(&error.0)),
-        Ok(rows) if rows.is_empty() => format!(r#"<p class="none">{none}</p>"#),
-        Ok(rows) => {
-            let head: String = head.iter().map(|name| format!("<th>{name}</th>")).collect();
-            let body: String = rows.iter().take(ROWS).map(row).collect();
-            format!(
-                r#"<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"#
-            )
-        }
+        Ok(rows) => list(head, rows.get(..ROWS).unwrap_or(rows), none, row),
     }
+}
+
+fn list<T>(head: &[&str], rows: &[T], none: &str, row: impl Fn(&T) -> String) -> String {
+    if rows.is_empty() {
+        return format!(r#"<p class="none">{none}</p>"#);
+    }
+    let head: String = head.iter().map(|name| format!("<th>{name}</th>")).collect();
+    let body: String = rows.iter().map(row).collect();
+    format!(r#"<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"#)
 }
 
 /// What part of the shares was rejected, and why where there are any.
@@ -248,8 +259,8 @@ fn rejections(tally: &Tally) -> (String, Option<String>) {
 
 fn pill(word: &str) -> String {
     let class = match word {
-        "applied" | "accepted" | "immature" | "mature" | "active" => "good",
-        "rejected" | "orphaned" | "rolled_back" => "bad",
+        "applied" | "accepted" | "immature" | "mature" | "active" | "sent" | "confirmed" => "good",
+        "rejected" | "orphaned" | "rolled_back" | "cancelled" => "bad",
         _ => "",
     };
     format!(r#"<span class="pill {class}">{}</span>"#, escaped(&word.replace('_', " ")))
@@ -270,6 +281,18 @@ fn who(account: &str, worker: &str) -> String {
         middle(account),
         escaped(worker)
     )
+}
+
+/// What a credit is for: a block by its height, or shares by their numbers.
+fn source(credit: &CreditInfo) -> String {
+    match (credit.height, credit.shares) {
+        (Some(height), _) if credit.state.as_deref() == Some("orphaned") => {
+            format!("{height} {}", pill("orphaned"))
+        }
+        (Some(height), _) => height.to_string(),
+        (None, Some([first, through])) => format!("{} to {}", grouped(first), grouped(through)),
+        (None, None) => String::new(),
+    }
 }
 
 /// The first twelve digits.
@@ -299,6 +322,11 @@ fn middle(text: &str) -> String {
 
 fn bitcoins(sat: u64) -> String {
     format!("{}.{:08}", sat / 100_000_000, sat % 100_000_000)
+}
+
+fn signed_bitcoins(sat: i64) -> String {
+    let sign = if sat < 0 { "−" } else { "" };
+    format!("{sign}{}", bitcoins(sat.unsigned_abs()))
 }
 
 /// Groups of three digits.

@@ -11,6 +11,7 @@ use sluice_core::policy::PolicyKind;
 use sluice_core::session::ChannelKind;
 use sluice_core::units::Timestamp;
 
+use super::money::{AccountInfo, BalancesInfo, MoneyInfo, PayoutInfo};
 use crate::metrics::Metrics;
 
 /// An answer that may take a while, such as a query of the ledger.
@@ -39,6 +40,18 @@ pub trait PoolView: Send + Sync + 'static {
 
     /// Newest first; at most `limit`.
     fn credits(&self, limit: usize) -> Answer<'_, Vec<CreditInfo>>;
+
+    /// How the pool stands.
+    fn money(&self) -> Answer<'_, MoneyInfo>;
+
+    /// What each account is owed, the largest balance first; at most `limit`.
+    fn balances(&self, limit: usize) -> Answer<'_, BalancesInfo>;
+
+    /// Newest first; at most `limit`.
+    fn payouts(&self, limit: usize) -> Answer<'_, Vec<PayoutInfo>>;
+
+    /// All that concerns one account, each list with at most `limit` elements; `None` where nobody ever logged in to it.
+    fn account(&self, account: String, limit: usize) -> Answer<'_, Option<AccountInfo>>;
 
     /// Called before the metrics are written: for figures that somebody else counts. Must not block.
     fn before_scrape(&self, _metrics: &Metrics) {}
@@ -245,11 +258,13 @@ pub struct BlockInfo {
 /// An element of `GET /api/v1/credits`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CreditInfo {
-    /// Hash of the block that was shared out.
-    pub block: String,
-    pub height: u32,
+    /// Hash of the block that was shared out; none where work was credited as it came. So with the next two.
+    pub block: Option<String>,
+    pub height: Option<u32>,
     /// Of the block. What an orphaned one was credited with counts for nothing.
-    pub state: String,
+    pub state: Option<String>,
+    /// The first and the last share that were credited as they came; none where a block was shared out.
+    pub shares: Option<[u64; 2]>,
     pub at: Timestamp,
     /// Empty: the pool itself.
     pub account: String,

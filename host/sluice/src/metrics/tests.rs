@@ -49,6 +49,8 @@ fn busy() -> Metrics {
     metrics.job_built(840_000);
     metrics.ledger_healthy(true);
     metrics.rounds_held(1);
+    metrics.accruals_held(5);
+    metrics.accrued(40, 2);
     metrics.node_health(0, true);
     metrics.certificate_ends(1_800_000_000);
     metrics.sample(Moment(0));
@@ -81,6 +83,9 @@ fn what_happened_is_in_the_text() {
         "sluice_policy_reloads_total{kind=\"payout\",outcome=\"rolled_back\"} 1",
         "sluice_node_healthy{node=\"0\"} 1",
         "sluice_tip_height 840000",
+        "sluice_accruals_held 5",
+        "sluice_shares_accrued_total 40",
+        "sluice_shares_passed_over_total 2",
         "sluice_stratum_v2_certificate_end_seconds 1800000000",
         "# EOF",
     ] {

@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::blocks::BlockDesk;
 use crate::clock::Clock;
-use crate::jobs::{Board, Published};
+use crate::jobs::{Board, Class, Published};
 use crate::metrics::Metrics;
 
 use super::handshakes::Place;
@@ -103,6 +103,8 @@ pub struct Connection<S: Session, T> {
     asked: Option<Running>,
     questions: Questions,
     supplies: Supplies,
+    /// Whose coinbases it gets: decided when a channel opens, by what the peer has said of itself.
+    class: Class,
     /// Open channels by kind, in the order of [`ChannelKind::ALL`].
     channels: [u32; ChannelKind::ALL.len()],
     committed: watch::Receiver<ShareSeq>,
@@ -183,6 +185,7 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
             asked: None,
             questions: Questions::default(),
             supplies: Supplies::default(),
+            class: Class::DEFAULT,
             channels: [0; ChannelKind::ALL.len()],
             committed,
             tickets: VecDeque::new(),

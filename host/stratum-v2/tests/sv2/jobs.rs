@@ -339,7 +339,7 @@ fn frames_are_sealed_when_they_are_written() {
 fn a_job_is_as_long_as_its_coinbase_allows() {
     // F-14: bytes of coinbase, 32 for each level of the path, and 30.
     use bitcoin::Network;
-    use sluice_core::coinbase::{PoolMark, overhead, parse_address, payments};
+    use sluice_core::coinbase::{Claims, Owed, PoolMark, overhead, parse_address};
     use sluice_core::policy::split::Credit;
     let address = parse_address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Network::Regtest).unwrap();
     let mark = PoolMark { tag: b"/Sluice/".to_vec(), extranonce_length: 12 };
@@ -351,7 +351,9 @@ fn a_job_is_as_long_as_its_coinbase_allows() {
     let credits: Vec<_> = (0..50).map(credit).collect();
     for (room, transactions) in [(400, 0), (750, 1), (1600, 2), (1600, 9)] {
         let mut pool = Pool::with(Wire::Plain, config(), HARD);
-        let paid = payments(&credits, &|_| Some(address.clone()), &address, (room, overhead(&mark)));
+        let address_of = |_: &str| Some(address.clone());
+        let paid =
+            Claims::new(&credits, &Owed::new()).payments(&address_of, &address, (room, overhead(&mark)));
         assert!(paid.len() > 1 && paid.len() < 50, "the room decides");
         (pool.board.payments, pool.board.transactions) = (Some(paid), transactions);
         let mut out = pool.exchange(&frames(&[setup(0), open_extended(1, "alice")]));

@@ -1,6 +1,5 @@
-use proptest::prelude::*;
 use sluice_plugin::configure;
-use sluice_plugin::payout::Portion;
+use sluice_plugin::payout::{Contribution, Window};
 
 use super::*;
 
@@ -27,15 +26,20 @@ fn round(work: &[(&str, u64)], reward: u64) -> Round {
 
 #[test]
 fn the_window_is_the_setting() {
-    let plan = |window| Plan { window: Window::Work(window), per_finder: false, accrues: false };
+    let plan = |window| Plan {
+        window: Window::Work(window),
+        per_finder: false,
+        accrues: false,
+        pays_balances: false,
+    };
     assert_eq!(pplns("{}").plan(), plan(2.0));
     assert_eq!(pplns(r#"{"window": 8}"#).plan(), plan(8.0));
 }
 
 #[test]
-fn work_is_weight_and_the_fee_is_fixed() {
-    let answer =
-        pplns(r#"{"fee-bps": 100}"#).settle(&round(&[("alice", 30), ("bob", 10)], 312_500_099)).unwrap();
+fn work_is_weight_and_the_fee_is_of_subsidy_and_fees() {
+    let round = Round { fees: 99, ..round(&[("alice", 30), ("bob", 10)], 312_500_000) };
+    let answer = pplns(r#"{"fee-bps": 100}"#).settle(&round).unwrap();
     assert_eq!(
         answer,
         [
@@ -47,37 +51,16 @@ fn work_is_weight_and_the_fee_is_fixed() {
 }
 
 #[test]
-fn without_a_fee_the_house_is_not_named() {
-    let answer = pplns("{}").settle(&round(&[("alice", 1)], 100)).unwrap();
-    assert_eq!(answer, [Entitlement::weight("alice", 1, "work in the window")]);
-}
-
-#[test]
-fn without_work_the_house_gets_all() {
-    let wanted = [Entitlement::weight("", 1, "block without work in the window")];
-    for work in [&[][..], &[("alice", 0)], &[("", 5)], &[("", 5), ("alice", 0)]] {
-        assert_eq!(pplns(r#"{"fee-bps": 100}"#).settle(&round(work, 1000)).unwrap(), wanted, "{work:?}");
-    }
-}
-
-#[test]
-fn the_houses_own_work_joins_its_fee() {
-    let answer = pplns(r#"{"fee-bps": 1000}"#).settle(&round(&[("", 1), ("alice", 2)], 1000)).unwrap();
-    assert_eq!(
-        answer,
-        [
-            Entitlement::weight("alice", 2, "work in the window"),
-            Entitlement::fixed("", 100 + 300, "fee 10% and the pool's own work"),
-        ]
-    );
-}
-
-#[test]
 fn a_preview_is_what_a_block_would_pay() {
     let policy = pplns(r#"{"fee-bps": 99}"#);
     let block = round(&[("alice", 7), ("bob", 9)], 5_000_000_000);
     let preview = Round { found: false, ..block.clone() };
     assert_eq!(policy.settle(&preview), policy.settle(&block));
+}
+
+#[test]
+fn it_does_not_accrue() {
+    assert!(matches!(pplns("{}").accrue(&[]), Err(PolicyError::BadInput(_))));
 }
 
 #[test]
@@ -105,30 +88,4 @@ fn the_schema_is_json_and_names_the_settings() {
     let mut names: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["fee-bps", "window"]);
-}
-
-proptest! {
-    /// The host refuses an account that is named twice, and fixed portions beyond the reward.
-    #[test]
-    fn every_answer_can_be_divided(
-        work in prop::collection::btree_map("[a-c]{0,2}", 0u64..1 << 53, 0..8),
-        reward in 0u64..2_100_000_000_000_000,
-        bps in 0u64..=10_000,
-    ) {
-        let list: Vec<(&str, u64)> = work.iter().map(|(account, work)| (account.as_str(), *work)).collect();
-        let answer = pplns(&format!("{{\"fee-bps\": {bps}}}")).settle(&round(&list, reward)).unwrap();
-        let mut names: Vec<&str> = answer.iter().map(|e| e.account.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        prop_assert_eq!(names.len(), answer.len());
-        let (mut fixed, mut weights) = (0u64, 0u64);
-        for entitlement in &answer {
-            match entitlement.portion {
-                Portion::Fixed(sats) => fixed += sats,
-                Portion::Weight(weight) => weights += weight,
-            }
-        }
-        prop_assert!(fixed <= reward);
-        prop_assert!(weights > 0);
-    }
 }

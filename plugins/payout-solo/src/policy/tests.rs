@@ -24,7 +24,10 @@ fn round(finder: &str, subsidy: u64, fees: u64) -> Round {
 
 #[test]
 fn every_finder_has_a_coinbase_of_its_own() {
-    assert_eq!(solo("{}").plan(), Plan { window: Window::None, per_finder: true, accrues: false });
+    assert_eq!(
+        solo("{}").plan(),
+        Plan { window: Window::None, per_finder: true, accrues: false, pays_balances: false }
+    );
 }
 
 #[test]

@@ -143,7 +143,12 @@ macro_rules! export_payout {
             impl wire::Guest for Component {
                 fn describe_plan() -> wire::Plan {
                     let plan = sdk::PayoutPolicy::plan(policy().expect("configure is called before describe-plan"));
-                    wire::Plan { window: window(plan.window), per_finder: plan.per_finder, accrues: plan.accrues }
+                    wire::Plan {
+                        window: window(plan.window),
+                        per_finder: plan.per_finder,
+                        accrues: plan.accrues,
+                        pays_balances: plan.pays_balances,
+                    }
                 }
 
                 fn settle(round: wire::Round) -> Answer {
@@ -161,9 +166,9 @@ macro_rules! export_payout {
                     sdk::PayoutPolicy::settle(policy()?, &round).map(entitlements).map_err(policy_error)
                 }
 
-                fn accrue(tallies: Vec<wire::Tally>) -> Answer {
+                fn accrue(tallies: Vec<wire::Tally>) -> Result<Vec<wire::Accrual>, types::PolicyError> {
                     let tallies: Vec<sdk::Tally> = tallies.into_iter().map(tally).collect();
-                    sdk::PayoutPolicy::accrue(policy()?, &tallies).map(entitlements).map_err(policy_error)
+                    sdk::PayoutPolicy::accrue(policy()?, &tallies).map(accruals).map_err(policy_error)
                 }
             }
 
@@ -192,6 +197,17 @@ macro_rules! export_payout {
                     account: c.account,
                     work: c.work,
                     shares: c.shares,
+                };
+                list.into_iter().map(convert).collect()
+            }
+
+            fn accruals(list: Vec<sdk::Accrual>) -> Vec<wire::Accrual> {
+                let convert = |a: sdk::Accrual| wire::Accrual {
+                    sats: a.microsats / sdk::MICROSATS,
+                    // Below a million.
+                    microsats: (a.microsats % sdk::MICROSATS) as u32,
+                    account: a.account,
+                    reason: a.reason,
                 };
                 list.into_iter().map(convert).collect()
             }

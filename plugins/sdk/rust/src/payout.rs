@@ -1,9 +1,17 @@
 //! Who has earned what: interface `payout`.
 
+mod by_work;
+
+use crate::settings::Settings;
 use crate::{Policy, PolicyError};
+
+pub use by_work::{ByWork, by_work};
 
 /// The pool's own account, the house.
 pub const HOUSE: &str = "";
+
+/// Millionths of a satoshi in a satoshi.
+pub const MICROSATS: u64 = 1_000_000;
 
 /// Which shares count.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +29,8 @@ pub struct Plan {
     pub window: Window,
     pub per_finder: bool,
     pub accrues: bool,
+    /// A block's coinbase also pays what accounts are owed from before, as far as room and reward allow.
+    pub pays_balances: bool,
 }
 
 /// What an account did within the window.
@@ -80,7 +90,7 @@ impl Entitlement {
     }
 }
 
-/// Work done on templates of one height, not yet accrued.
+/// Work done on one template, not yet accrued.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tally {
     pub height: u32,
@@ -89,6 +99,16 @@ pub struct Tally {
     pub network_difficulty: f64,
     pub work_unit: f64,
     pub contributions: Vec<Contribution>,
+}
+
+/// What an account has earned by work alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accrual {
+    /// Each account once; never the house.
+    pub account: String,
+    /// Millionths of a satoshi; the export hands over whole satoshis and the rest.
+    pub microsats: u64,
+    pub reason: String,
 }
 
 /// Asked at blocks, previews and accruals. Pure.
@@ -103,7 +123,7 @@ pub trait PayoutPolicy: Policy {
     ///
     /// # Errors
     /// The tallies stay open.
-    fn accrue(&self, _tallies: &[Tally]) -> Result<Vec<Entitlement>, PolicyError> {
+    fn accrue(&self, _tallies: &[Tally]) -> Result<Vec<Accrual>, PolicyError> {
         Err(PolicyError::BadInput("this policy does not accrue".to_owned()))
     }
 }
@@ -115,9 +135,23 @@ pub struct BasisPoints(u16);
 impl BasisPoints {
     pub const WHOLE: u16 = 10_000;
 
+    /// The setting `fee-bps`; none where it is not given.
+    pub fn fee(settings: &mut Settings) -> Self {
+        settings.whole("fee-bps", 0..=u64::from(Self::WHOLE)).and_then(Self::new).unwrap_or_default()
+    }
+
     /// `None` above 10,000, which is 100 %.
     pub fn new(value: u64) -> Option<Self> {
         u16::try_from(value).ok().filter(|v| *v <= Self::WHOLE).map(Self)
+    }
+
+    /// What is left of the whole.
+    pub fn complement(self) -> Self {
+        Self(Self::WHOLE.saturating_sub(self.0))
+    }
+
+    pub fn get(self) -> u16 {
+        self.0
     }
 
     /// The part of `sats`, rounded down.

@@ -83,6 +83,11 @@ const POOL: &str = r#"{"network":"regtest","tip":{"height":7,"hash":"00ff"},
         "stratum_v2":{"accepted":3,"rejected":{"stale":0,"duplicate":0}}}},
     "stratum_v2":{"address":"192.0.2.1:3336","authority_public_key":"9bXiEd8b"}}"#;
 
+const MONEY: &str = r#"{"house":{"balance_sat":-507200000,"mature_sat":-7200000,"immature_sat":-500000000,"due_sat":0},
+    "accounts":{"balance_sat":507200000,"mature_sat":7200000,"immature_sat":500000000,"due_sat":7200001},
+    "creditors":12,"open_payouts":[{"batch":3,"state":"prepared","at":1,"lines":2,"amount_sat":150000,
+    "txid":null,"height":null,"fee_sat":null}],"held_rounds":1,"unaccrued_shares":240}"#;
+
 fn pool(path: &str) -> String {
     answer(path, POOL)
 }
@@ -94,6 +99,7 @@ fn answer(path: &str, pool: &str) -> String {
             r#"[{"kind":"payout","name":"pplns","version":"1.0","hash":"0123456789abcdef","generation":3,"calls":5,
             "traps":0,"last_reload":{"outcome":"rejected","at":1,"error":"imports \u001b files"}}]"#
         }
+        "/api/v1/money" => MONEY,
         _ => "ready\n",
     };
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
@@ -115,6 +121,10 @@ fn table_shows_what_the_pool_says() {
         "stratum_v2   accepted 3, rejected none; channels: standard 4, extended 5\n",
         // N-40
         "sv2 url      stratum2+tcp://192.0.2.1:3336/9bXiEd8b\n",
+        "owed         5.07200000 BTC to 12 accounts; 0.07200001 BTC due now, 5.00000000 BTC immature\n",
+        "house        -5.07200000 BTC; -5.00000000 BTC immature\n",
+        "payout batch 3 prepared, 0.00150000 BTC to 2 accounts\n",
+        "held         1 rounds, 240 shares to be credited\n",
         "payout       pplns 1.0 (0123456789ab), generation 3, 5 calls, 0 traps; last reload rejected: imports",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
@@ -140,6 +150,25 @@ fn json_is_what_the_pool_said() {
     assert_eq!(value["pool"]["tip"]["height"], 7);
     assert_eq!(value["policies"][0]["generation"], 3);
     assert_eq!(value["ready"], "ready");
+    assert_eq!(value["money"]["held_rounds"], 1);
+}
+
+#[test]
+fn books_that_do_not_answer_hide_nothing_else() {
+    let url = server(|path| {
+        if path != "/api/v1/money" {
+            return pool(path);
+        }
+        let body = r#"{"error":{"code":"unavailable","message":"the ledger is busy"}}"#;
+        format!("HTTP/1.1 503 Unavailable\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    });
+    let mut out = Vec::new();
+    run(&Status { url, json: false }, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(
+        text.contains("blocks       2\n")
+            && text.contains("owed         not to be had now: the ledger is busy\n")
+    );
 }
 
 #[test]

@@ -78,6 +78,8 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 self.asked = Some(Box::pin(login));
             }
             Effect::Open { channel, opening } => {
+                // What is known of the machine by now: its channel has no work yet.
+                self.class = self.shared.board.class_of(&opening.channel.client);
                 let policies = self.shared.policies.clone();
                 let question = async move { Answer::Opened(channel, policies.open(*opening).await) };
                 self.ask(question, Answer::Opened(channel, None));
@@ -92,7 +94,7 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 self.session.answer(self.shared.clock.now(), Answer::Named(channel, named));
             }
             Effect::FreshWork { channel, account, sent } => {
-                if let Some(published) = self.shared.board.fresh(&account, sent) {
+                if let Some(published) = self.shared.board.fresh(&account, self.class, sent) {
                     self.offer(Recipient::Channel(channel), &published);
                 }
             }
@@ -196,7 +198,8 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
         for change in changes {
             match change {
                 Change::Begin(channel, account) => {
-                    if let Some(published) = self.supplies.begin(&self.shared.board, account).await {
+                    let line = (&*self.shared.board, self.class);
+                    if let Some(published) = self.supplies.begin(line, account).await {
                         self.offer(Recipient::Channel(channel), &published);
                     }
                 }
@@ -217,7 +220,8 @@ impl<S: Session, T: AsyncRead + AsyncWrite + Unpin + Send> Connection<S, T> {
                 self.shared.metrics.fanout(self.protocol, published.at.elapsed());
             }
             News::NewPlan => {
-                for published in Box::pin(self.supplies.renew(&self.shared.board)).await {
+                let line = (&*self.shared.board, self.class);
+                for published in Box::pin(self.supplies.renew(line)).await {
                     self.offer(Recipient::Everyone, &published);
                 }
             }

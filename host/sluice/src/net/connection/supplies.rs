@@ -7,7 +7,7 @@ use sluice_core::ids::AccountName;
 use tokio::sync::watch::error::RecvError;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::jobs::{Board, Coinbase, Posting, Published};
+use crate::jobs::{Board, Class, Coinbase, Posting, Published};
 
 /// The lines of one connection. It is on each only once, however many accounts share it.
 #[derive(Default)]
@@ -43,9 +43,13 @@ impl Supplies {
         matches!(self, Self::Nothing)
     }
 
-    /// Takes the account on. Returns the work that is there for it now.
-    pub(super) async fn begin(&mut self, board: &Board, account: AccountName) -> Option<Arc<Published>> {
-        self.join(board, account).await.present
+    /// Takes the account on, with the coinbases of a class: the connection's only one. Returns the work that is there for it now.
+    pub(super) async fn begin(
+        &mut self,
+        line: (&Board, Class),
+        account: AccountName,
+    ) -> Option<Arc<Published>> {
+        self.join(line, account).await.present
     }
 
     /// Nobody works for the account any more.
@@ -64,7 +68,7 @@ impl Supplies {
     }
 
     /// Goes to the board again for every account. Returns what is on the new lines.
-    pub(super) async fn renew(&mut self, board: &Board) -> Vec<Arc<Published>> {
+    pub(super) async fn renew(&mut self, line: (&Board, Class)) -> Vec<Arc<Published>> {
         let accounts: Vec<AccountName> = match std::mem::take(self) {
             Self::Nothing => Vec::new(),
             Self::One { account, .. } => vec![account],
@@ -72,7 +76,7 @@ impl Supplies {
         };
         let mut present = Vec::new();
         for account in accounts {
-            let joined = self.join(board, account).await;
+            let joined = self.join(line, account).await;
             present.extend(joined.present.filter(|_| joined.is_new));
         }
         present
@@ -88,11 +92,11 @@ impl Supplies {
         }
     }
 
-    async fn join(&mut self, board: &Board, account: AccountName) -> Joined {
+    async fn join(&mut self, (board, class): (&Board, Class), account: AccountName) -> Joined {
         if let Some(posting) = self.posting(&account) {
             return Joined { present: posting.borrow().clone(), is_new: false };
         }
-        let (mut posting, coinbase) = board.subscribe(&account);
+        let (mut posting, coinbase) = board.subscribe(&account, class);
         let present = posting.borrow_and_update().clone();
         let is_new = match self {
             Self::Nothing => {

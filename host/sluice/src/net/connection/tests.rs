@@ -14,7 +14,7 @@ use sluice_core::ids::{AccountName, TemplateId};
 use sluice_core::job::{TipNumber, Work};
 use sluice_core::policy::PolicyFailure;
 use sluice_core::policy::auth::{AuthPolicy, Grant, Login, Refusal};
-use sluice_core::policy::payout::{Entitlement, PayoutPolicy, Plan, Round, Tally, Window};
+use sluice_core::policy::payout::{Accrued, Entitlement, PayoutPolicy, Plan, Round, Tally, Window};
 use sluice_core::policy::vardiff::{Decision, Opening, Review, VardiffPolicy};
 use sluice_core::template::Template;
 use sluice_core::units::{Timestamp, VersionMask};
@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::jobs::BoardConfig;
+use crate::jobs::board::tests::{classes, client};
 use crate::net::handshakes::Handshakes;
 use crate::net::prefixes::Quota;
 
@@ -42,6 +43,7 @@ pub(super) fn board(per_finder: bool) -> Arc<Board> {
         mark: PoolMark { tag: b"/test/".to_vec(), extranonce_length: 12 },
         rollable: VersionMask::BIP320,
         refresh: Duration::from_secs(60),
+        classes: classes(),
     };
     let clock = Clock::start();
     let board = Board::new(config, clock, plan(per_finder), 1, Arc::new(Metrics::new()));
@@ -68,7 +70,7 @@ pub(super) fn board(per_finder: bool) -> Arc<Board> {
 }
 
 pub(super) fn plan(per_finder: bool) -> Plan {
-    Plan { window: Window::None, per_finder, accrues: false }
+    Plan { window: Window::None, per_finder, accrues: false, pays_balances: false }
 }
 
 pub(super) fn name(text: &str) -> AccountName {
@@ -76,9 +78,13 @@ pub(super) fn name(text: &str) -> AccountName {
 }
 
 pub(super) fn publish(board: &Board, owner: Option<&str>) {
+    publish_to(board, owner, Class::DEFAULT);
+}
+
+fn publish_to(board: &Board, owner: Option<&str>, class: Class) {
     let address = parse_address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Network::Regtest).unwrap();
     let amount = Amount::from_sat(5_000_000_000);
-    board.publish(&owner.map(name), [Payment { account: String::new(), address, amount }].into());
+    board.publish(&owner.map(name), class, [Payment { account: String::new(), address, amount }].into());
 }
 
 // === policies ===
@@ -117,7 +123,7 @@ impl PayoutPolicy for Silent {
         Ok(Vec::new())
     }
 
-    fn accrue(&mut self, _tallies: &[Tally]) -> Result<Vec<Entitlement>, PolicyFailure> {
+    fn accrue(&mut self, _tallies: &[Tally]) -> Result<Vec<Accrued>, PolicyFailure> {
         Ok(Vec::new())
     }
 }
@@ -310,6 +316,30 @@ async fn work_goes_to_a_channel_first_and_to_everyone_later() {
 }
 
 #[tokio::test]
+async fn a_connection_gets_the_coinbases_of_the_class_that_it_is_in_when_a_channel_opens() {
+    // V1-92. Nothing is known of the machine when it logs in first.
+    let rented = classes().of(&client("NiceHash/1", ""));
+    let mut peer = Peer::connect(false, 10);
+    assert_eq!(peer.ask("login 1 alice").await, "authorized 1 false");
+    assert_eq!(peer.ask("open 1 NiceHash/1").await, "opened 1 false");
+    publish_to(&peer.shared.board, None, Class::DEFAULT);
+    // There is no job for its class yet.
+    assert_eq!(peer.ask("supply 1 alice; reserve 9").await, "reserved 9 true");
+    assert_eq!(peer.shared.board.wanted(), [(None, vec![Class::DEFAULT, rented])]);
+    publish_to(&peer.shared.board, None, Class::DEFAULT);
+    publish_to(&peer.shared.board, None, rented);
+    assert_eq!(peer.hear().await, "work everyone -");
+    assert_eq!(peer.ask("fresh 1 alice -").await, "work 1 -");
+    // With another plan it stays in its class.
+    peer.shared.board.set_plan(plan(true));
+    assert_eq!(peer.ask("reserve 7").await, "reserved 7 true");
+    publish_to(&peer.shared.board, Some("alice"), Class::DEFAULT);
+    publish_to(&peer.shared.board, Some("alice"), rented);
+    assert_eq!(peer.hear().await, "work everyone alice");
+    assert_eq!(peer.ask("reserve 6").await, "reserved 6 true", "and nothing of the other's");
+}
+
+#[tokio::test]
 async fn an_account_that_leaves_and_comes_back_is_served() {
     let mut peer = Peer::connect(true, 10);
     publish(&peer.shared.board, Some("alice"));
@@ -460,30 +490,30 @@ async fn fresh_work_is_made_once_for_all_who_need_one() {
     // V1-41, M-52
     let board = board(false);
     let (alice, bob) = (name("alice"), name("bob"));
-    assert!(board.fresh(&alice, None).is_none(), "no job was made yet");
+    assert!(board.fresh(&alice, Class::DEFAULT, None).is_none(), "no job was made yet");
     publish(&board, None);
-    let (posting, _) = board.subscribe(&alice);
+    let (posting, _) = board.subscribe(&alice, Class::DEFAULT);
     let posted = posting.borrow().clone().unwrap().job.id;
-    assert_eq!(board.fresh(&alice, None).unwrap().job.id, posted, "what is there will do");
-    let variant = board.fresh(&alice, Some(posted)).unwrap().job.id;
+    assert_eq!(board.fresh(&alice, Class::DEFAULT, None).unwrap().job.id, posted, "what is there will do");
+    let variant = board.fresh(&alice, Class::DEFAULT, Some(posted)).unwrap().job.id;
     assert_ne!(variant, posted);
-    assert_eq!(board.fresh(&bob, Some(posted)).unwrap().job.id, variant, "one for both");
-    assert_ne!(board.fresh(&bob, Some(variant)).unwrap().job.id, variant);
+    assert_eq!(board.fresh(&bob, Class::DEFAULT, Some(posted)).unwrap().job.id, variant, "one for both");
+    assert_ne!(board.fresh(&bob, Class::DEFAULT, Some(variant)).unwrap().job.id, variant);
 }
 
 #[test]
 fn who_asks_for_fresh_work_at_the_same_time_gets_it() {
     let board = board(false);
     let alice = name("alice");
-    assert!(board.fresh(&alice, None).is_none());
+    assert!(board.fresh(&alice, Class::DEFAULT, None).is_none());
     publish(&board, None);
-    let posted = board.fresh(&alice, None).unwrap().job.id;
+    let posted = board.fresh(&alice, Class::DEFAULT, None).unwrap().job.id;
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 let mut sent = posted;
                 for _ in 0..50 {
-                    let fresh = board.fresh(&alice, Some(sent)).unwrap().job.id;
+                    let fresh = board.fresh(&alice, Class::DEFAULT, Some(sent)).unwrap().job.id;
                     assert!(fresh > sent, "{fresh} after {sent}");
                     sent = fresh;
                 }

@@ -24,3 +24,10 @@ fn it_reads_as_percent() {
     let texts = [0, 5, 10, 100, 150, 155, 10_000].map(|v| bps(v).to_string());
     assert_eq!(texts, ["0%", "0.05%", "0.1%", "1%", "1.5%", "1.55%", "100%"]);
 }
+
+#[test]
+fn a_part_and_what_is_left_are_the_whole() {
+    for value in [0, 1, 150, 9_999, 10_000] {
+        assert_eq!(u64::from(bps(value).get() + bps(value).complement().get()), 10_000);
+    }
+}

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_core::extranonce::{ExtranoncePrefix, Parked};
-use sluice_core::ids::{ChannelId, JobId, Protocol, WorkerName};
-use sluice_core::policy::Client;
+use sluice_core::ids::{ChannelId, JobId, WorkerName};
 use sluice_core::policy::auth::Login;
 use sluice_core::policy::vardiff::{ChannelFacts, Opening};
 use sluice_core::session::{Answer, ChannelKind, Close, Effect, Note, Recipient, Session};
 use sluice_core::units::{Difficulty, Moment, Now, Timestamp};
 use sluice_stratum_v1::Announcement;
 
-use super::name;
+use super::{client, name};
 
 /// Each line is an effect; each answer and offer is a line.
 #[derive(Default)]
@@ -25,22 +24,11 @@ pub(super) struct Parrot {
     due: Option<Moment>,
 }
 
-fn client() -> Client {
-    let none: Arc<str> = "".into();
-    Client {
-        protocol: Protocol::StratumV2,
-        listener: Arc::clone(&none),
-        address: Arc::clone(&none),
-        agent: Arc::clone(&none),
-        hardware: none,
-    }
-}
-
-fn opening() -> Opening {
+fn opening(agent: &str) -> Opening {
     let channel = Arc::new(ChannelFacts {
         account: name("alice"),
         worker: WorkerName::new("").unwrap(),
-        client: client(),
+        client: client(agent, ""),
         password: None,
         floor: Difficulty::MIN,
         ceiling: Difficulty::MAX,
@@ -66,9 +54,15 @@ impl Parrot {
             "release" => Effect::Release { prefix: self.prefixes.pop().unwrap(), used: true },
             "login" => {
                 let (username, password) = (words[2].to_owned(), None);
-                Effect::Authorize { channel, login: Box::new(Login { username, password, client: client() }) }
+                Effect::Authorize {
+                    channel,
+                    login: Box::new(Login { username, password, client: client("", "") }),
+                }
             }
-            "open" => Effect::Open { channel, opening: Box::new(opening()) },
+            "open" => {
+                let agent = words.get(2).copied().unwrap_or_default();
+                Effect::Open { channel, opening: Box::new(opening(agent)) }
+            }
             "name" => {
                 let worker = WorkerName::new(words[3]).unwrap();
                 Effect::Name { channel, account: account(), worker }

@@ -75,7 +75,7 @@ impl Drop for Checkpointer {
 }
 
 /// Copies what no reader needs any more; waits for nobody.
-pub(crate) fn passive(connection: &Connection) {
+fn passive(connection: &Connection) {
     if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
         warn!(%error, "cannot move the write-ahead log into the database");
     }

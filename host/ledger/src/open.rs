@@ -10,7 +10,6 @@ use sluice_core::units::Timestamp;
 use tracing::{info, warn};
 
 use crate::check::wrong_balances;
-use crate::checkpoint;
 use crate::damage::{self, Damage, Depth};
 use crate::error::OpenError;
 use crate::file::{self, APPLICATION_ID, Kind};
@@ -111,8 +110,6 @@ pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
     migrate(path, &mut connection)?;
     check(path, &connection)?;
     configure(&connection, durability).map_err(|source| refused(path, source))?;
-    // A pool that is killed again and again never gets to it otherwise, and each start would recover a longer one.
-    checkpoint::passive(&connection);
     Ok(connection)
 }
 

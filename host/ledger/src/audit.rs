@@ -14,6 +14,7 @@ mod inquiry;
 mod log;
 mod payouts;
 mod questions;
+mod record;
 mod rounds;
 mod scope;
 mod unsettled;

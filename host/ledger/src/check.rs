@@ -1,9 +1,8 @@
 //! What of a ledger's file can be read: SQLite's check with the damage told by table, then every row of every table.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 use sluice_core::ids::{AccountName, WorkerName};
 
@@ -14,8 +13,6 @@ use crate::open::{self, SCHEMA};
 use crate::readonly::FileError;
 use crate::walk::{LostRows, Table, walk};
 
-/// The last that an opening or closing pool may hold the file to itself.
-const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// Gaps in the share log that are listed.
 const GAPS_LIMIT: usize = 100;
 
@@ -109,9 +106,7 @@ pub(crate) fn open_damaged(path: &Path) -> Result<(Connection, i64), FileError> 
         return Err(FileError::Missing { path: path.to_owned() });
     }
     let connect = || {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_WAIT)?;
+        let connection = file::read_only(path)?;
         // Reads what is left of a file that was cut; nothing is written.
         connection.pragma_update(None, "writable_schema", true)?;
         let kind = file::kind(&connection)?;

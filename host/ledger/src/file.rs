@@ -3,11 +3,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// "SLGR": tells our file from another program's.
 pub(crate) const APPLICATION_ID: i64 = 0x534c_4752;
+/// The longest that an opening or closing pool may hold the file to itself.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
 /// The most problems that SQLite's check tells.
 const PROBLEMS_LIMIT: usize = 3;
 
@@ -22,6 +25,14 @@ pub(crate) enum Kind {
     New,
     /// Another program's.
     Foreign,
+}
+
+/// A connection that cannot write, whoever else has the file open.
+pub(crate) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    Ok(connection)
 }
 
 pub(crate) fn kind(connection: &Connection) -> rusqlite::Result<Kind> {

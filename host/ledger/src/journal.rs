@@ -1,6 +1,6 @@
 //! Transactions of entries: opened, entered line by line, sealed. What is sealed never changes; triggers see to it.
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sluice_core::bitcoin::Amount;
 
 use crate::error::LedgerError;
@@ -35,6 +35,12 @@ impl Owner {
         match self {
             Self::Block(id) | Self::Accrual(id) | Self::Payout(id) | Self::Fee(id) => id,
         }
+    }
+
+    /// Its transactions, by number.
+    pub(crate) fn journals(self, connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+        let text = format!("SELECT id FROM journal WHERE {} = ? ORDER BY number", self.column());
+        connection.prepare_cached(&text)?.query_map([self.id()], |row| row.get(0))?.collect()
     }
 }
 

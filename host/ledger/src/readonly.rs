@@ -2,16 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
 use crate::error::LedgerError;
 use crate::file::{self, Kind};
 use crate::open::{self, SCHEMA};
 
-/// The last that an opening or closing pool may hold the file to itself.
-const BUSY_WAIT: Duration = Duration::from_secs(10);
 const CACHE_KIB: i64 = 16_384;
 
 /// Why a ledger's file was not read, or not copied.
@@ -61,9 +58,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, FileError> {
         return Err(FileError::Missing { path: path.to_owned() });
     }
     let connect = || {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_WAIT)?;
+        let connection = file::read_only(path)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         let kind = file::kind(&connection)?;
         Ok((connection, kind))

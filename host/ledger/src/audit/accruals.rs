@@ -3,26 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
 use sluice_core::policy::accrual;
 use sluice_core::policy::payout::{Accrued, Tally};
 
-use super::booked::{Booked, Owner};
+use super::booked::Booked;
 use super::findings::{Bearing, Difference, Subject, first_unequal};
 use super::inquiry::{Answered, Inquiry, Part, Turns};
 use super::questions::tallies_unlike;
+use super::record::Records;
 use super::scope::AccrualRef;
-use super::{Judge, PolicyRecord, Progress};
+use super::{Judge, Progress};
 use crate::accruals::tallies;
 use crate::fold;
+use crate::journal::Owner;
 use crate::readonly::FileError;
 
 /// An accrual as recorded.
-struct Recorded {
-    policy: PolicyRecord,
-    input: Vec<Tally>,
-    answer: Vec<Accrued>,
-}
+type Recorded = super::record::Recorded<Vec<Tally>, Vec<Accrued>>;
 
 impl AccrualRef {
     fn at(self) -> Bearing {
@@ -50,7 +47,7 @@ fn check_accrual(
     carries: &mut BTreeMap<String, u64>,
 ) -> Result<(), FileError> {
     let transaction = inquiry.connection.unchecked_transaction()?;
-    let recorded = match recorded(inquiry.connection, accrual.id)? {
+    let recorded: Recorded = match Records::Accruals.read(inquiry.connection, accrual.id)? {
         Ok(recorded) => recorded,
         Err(why) => {
             let difference = Difference::new(Subject::Input, "its record", "JSON as it was written", why);
@@ -74,24 +71,6 @@ fn check_accrual(
     inquiry.check_turns(&turns)?;
     transaction.commit()?;
     Ok(())
-}
-
-fn recorded(connection: &Connection, id: i64) -> rusqlite::Result<Result<Recorded, serde_json::Error>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT policy_name, policy_version, policy_hash, settings, input, answer FROM accruals WHERE id = ?",
-    )?;
-    statement.query_row([id], |row| {
-        let policy = PolicyRecord {
-            name: row.get(0)?,
-            version: row.get(1)?,
-            hash: row.get(2)?,
-            settings: row.get(3)?,
-        };
-        let (input, answer): (String, String) = (row.get(4)?, row.get(5)?);
-        let parsed =
-            serde_json::from_str(&input).and_then(|input| Ok((input, serde_json::from_str(&answer)?)));
-        Ok(parsed.map(|(input, answer)| Recorded { policy, input, answer }))
-    })
 }
 
 /// The question, from the log and its templates alone.

@@ -4,29 +4,6 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-/// Whose transactions; the column of the journal that says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    Block(i64),
-    Accrual(i64),
-    Payout(i64),
-    Fee(i64),
-}
-
-impl Owner {
-    /// Its transactions, by number.
-    pub(crate) fn journals(self, connection: &Connection) -> rusqlite::Result<Vec<i64>> {
-        let (column, id) = match self {
-            Self::Block(id) => ("block", id),
-            Self::Accrual(id) => ("accrual", id),
-            Self::Payout(id) => ("payout", id),
-            Self::Fee(id) => ("fee", id),
-        };
-        let text = format!("SELECT id FROM journal WHERE {column} = ? ORDER BY number");
-        connection.prepare_cached(&text)?.query_map([id], |row| row.get(0))?.collect()
-    }
-}
-
 /// The entries of a transaction, added up by account; the house's under the empty name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Booked {

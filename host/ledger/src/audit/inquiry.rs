@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::booked::{self, Booked, Owner};
+use super::booked::{self, Booked};
 use super::findings::{Bearing, Difference, Findings, Subject, first_unequal};
 use super::scope::Scope;
 use super::{Judge, MissingPolicy, NoAnswer, PolicyRecord};
+use crate::journal::Owner;
 
 /// What a missing policy answered.
 #[derive(Clone, Copy, Debug)]

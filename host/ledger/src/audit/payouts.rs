@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
-use super::booked::{Booked, Owner};
+use super::booked::Booked;
 use super::findings::{Bearing, Subject};
 use super::inquiry::{Inquiry, Turns};
+use crate::journal::Owner;
 use crate::readonly::FileError;
 
 /// A batch as recorded.

@@ -6,25 +6,23 @@ use rusqlite::Connection;
 use sluice_core::policy::payout::{Entitlement, Plan, Portion, Round, Window};
 use sluice_core::policy::split::split;
 
-use super::booked::{Booked, Owner};
+use super::Progress;
+use super::booked::Booked;
 use super::findings::{Difference, Subject};
 use super::inquiry::{Answered, Inquiry, Part, Turns};
 use super::questions::{header_unlike, work_unlike};
+use super::record::Records;
 use super::scope::RoundRef;
-use super::{PolicyRecord, Progress};
 use crate::blocks::{self, StoredBlock};
 use crate::fold;
 use crate::insert::unsigned;
+use crate::journal::Owner;
 use crate::readonly::FileError;
 use crate::window::Ask;
 use crate::window::replay::Replay;
 
 /// A round as recorded.
-struct Recorded {
-    policy: PolicyRecord,
-    input: Round,
-    answer: Vec<Entitlement>,
-}
+type Recorded = super::record::Recorded<Round, Vec<Entitlement>>;
 
 /// What is left of the log; a pool that runs may fold more of it meanwhile.
 struct LogLeft<'a> {
@@ -66,7 +64,7 @@ fn check_round<'a>(
 ) -> Result<(), FileError> {
     // One moment for all that belongs to a round.
     let transaction = inquiry.connection.unchecked_transaction()?;
-    let recorded = match recorded(inquiry.connection, round.id)? {
+    let recorded: Recorded = match Records::Rounds.read(inquiry.connection, round.id)? {
         Ok(recorded) => recorded,
         Err(why) => {
             let difference = Difference::new(Subject::Input, "its record", "JSON as it was written", why);
@@ -83,24 +81,6 @@ fn check_round<'a>(
     check_entries(inquiry, round, &block, &recorded)?;
     transaction.commit()?;
     Ok(())
-}
-
-fn recorded(connection: &Connection, id: i64) -> rusqlite::Result<Result<Recorded, serde_json::Error>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT policy_name, policy_version, policy_hash, settings, input, answer FROM rounds WHERE block = ?",
-    )?;
-    statement.query_row([id], |row| {
-        let policy = PolicyRecord {
-            name: row.get(0)?,
-            version: row.get(1)?,
-            hash: row.get(2)?,
-            settings: row.get(3)?,
-        };
-        let (input, answer): (String, String) = (row.get(4)?, row.get(5)?);
-        let parsed =
-            serde_json::from_str(&input).and_then(|input| Ok((input, serde_json::from_str(&answer)?)));
-        Ok(parsed.map(|(input, answer)| Recorded { policy, input, answer }))
-    })
 }
 
 /// The question, from the log and the blocks alone.

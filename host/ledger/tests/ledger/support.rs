@@ -1,7 +1,7 @@
 //! Names, shares and ledgers for tests.
 
+use std::fs::File;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -21,12 +21,15 @@ pub(crate) fn config(dir: &Path) -> LedgerConfig {
 }
 
 /// A process that another test starts holds what we had open until it is another program, for a moment: a ledger that was
-/// closed may still be in use.
+/// closed may still be in use. Then this waits for its lock.
 pub(crate) fn open(dir: &Path) -> Ledger {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         match Ledger::open(&config(dir)) {
-            Err(OpenError::InUse { .. }) if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
+            Err(OpenError::InUse { .. }) if Instant::now() < end => {
+                let lock = File::open(dir.join("ledger.lock")).expect("the lock's file");
+                lock.lock().expect("the lock");
+            }
             opened => return opened.expect("a ledger"),
         }
     }

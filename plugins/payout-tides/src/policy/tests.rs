@@ -1,27 +1,12 @@
+//! How it divides is tested with `ByWork`, and through the host in its tests of all schemes.
+
 use sluice_plugin::configure;
-use sluice_plugin::payout::{Contribution, Window};
+use sluice_plugin::payout::Window;
 
 use super::*;
 
 fn tides(settings: &str) -> Tides {
     configure(settings).unwrap()
-}
-
-fn round(work: &[(&str, u64)], reward: u64) -> Round {
-    Round {
-        found: true,
-        height: 900_000,
-        at: 1_700_000_000_000,
-        subsidy: reward,
-        fees: 0,
-        network_difficulty: 1e14,
-        finder: String::new(),
-        work_unit: 1.0,
-        contributions: work
-            .iter()
-            .map(|(account, work)| Contribution { account: (*account).to_owned(), work: *work, shares: 1 })
-            .collect(),
-    }
 }
 
 #[test]
@@ -34,33 +19,6 @@ fn eight_blocks_of_work_are_paid_and_what_is_owed_is_carried() {
     };
     assert_eq!(tides("{}").plan(), plan(8.0, true));
     assert_eq!(tides(r#"{"window": 4, "carry": false}"#).plan(), plan(4.0, false));
-}
-
-#[test]
-fn work_is_weight_and_the_fee_is_of_subsidy_and_fees() {
-    let round = Round { fees: 99, ..round(&[("alice", 30), ("bob", 10)], 312_500_000) };
-    let answer = tides(r#"{"fee-bps": 200}"#).settle(&round).unwrap();
-    assert_eq!(
-        answer,
-        [
-            Entitlement::weight("alice", 30, "work in the window"),
-            Entitlement::weight("bob", 10, "work in the window"),
-            Entitlement::fixed("", 6_250_001, "fee 2%"),
-        ]
-    );
-}
-
-#[test]
-fn a_preview_is_what_a_block_would_pay() {
-    let policy = tides(r#"{"fee-bps": 99}"#);
-    let block = round(&[("alice", 7), ("bob", 9)], 5_000_000_000);
-    let preview = Round { found: false, ..block.clone() };
-    assert_eq!(policy.settle(&preview), policy.settle(&block));
-}
-
-#[test]
-fn it_does_not_accrue() {
-    assert!(matches!(tides("{}").accrue(&[]), Err(PolicyError::BadInput(_))));
 }
 
 #[test]

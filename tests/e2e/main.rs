@@ -23,6 +23,7 @@ mod reload;
 mod reorg;
 mod scene;
 mod schemes;
+mod shadow;
 mod shipped;
 mod sv2_abuse;
 mod sv2_identity;

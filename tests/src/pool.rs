@@ -131,6 +131,8 @@ pub struct Setup {
     pub pool: String,
     /// Lines for the table `[stratum_v1]`.
     pub stratum_v1: String,
+    /// Lines for the table `[policy.vardiff]`.
+    pub vardiff: String,
     /// Other tables.
     pub tables: String,
     /// `None`: not enabled.
@@ -163,6 +165,7 @@ impl Setup {
             accounts: None,
             pool: String::new(),
             stratum_v1: String::new(),
+            vardiff: String::new(),
             tables: String::new(),
             stratum_v2: None,
             data: None,
@@ -174,6 +177,12 @@ impl Setup {
     #[must_use]
     pub fn with(self, stratum_v1: &str) -> Self {
         Self { stratum_v1: stratum_v1.to_owned(), ..self }
+    }
+
+    /// With lines for the table `[policy.vardiff]`.
+    #[must_use]
+    pub fn vardiff(self, vardiff: &str) -> Self {
+        Self { vardiff: vardiff.to_owned(), ..self }
     }
 
     /// With other tables beside those that are written anyway.
@@ -219,8 +228,15 @@ impl Setup {
         let Addresses { sv1, http, .. } = at;
         let stratum_v2 = self.stratum_v2(at.sv2, home);
         let (data, plugins) = (data.display(), plugins.display());
-        let Self { difficulty: Difficulty { start, floor, ceiling }, pool, stratum_v1, tables, log, .. } =
-            self;
+        let Self {
+            difficulty: Difficulty { start, floor, ceiling },
+            pool,
+            stratum_v1,
+            vardiff,
+            tables,
+            log,
+            ..
+        } = self;
         let (payout, settings) = (self.payout.file(), self.payout.settings());
         let (auth, logins) = match &self.accounts {
             None => (AUTH, "network = \"regtest\"".to_owned()),
@@ -250,6 +266,7 @@ file = "{auth}"
 settings = {{ {logins} }}
 [policy.vardiff]
 file = "{VARDIFF}"
+{vardiff}
 [policy.payout]
 file = "{payout}"
 settings = {{ {settings} }}

@@ -13,6 +13,7 @@ use crate::check::{bad_answer, client, difficulty, printable};
 use crate::instance::Instance;
 use crate::load::{Interface, Loaded};
 use crate::policies::TRY_LATER;
+use crate::shadow::{Unlike, verdict};
 use crate::slot::{Desk, Kind};
 
 /// A login that waits for its answer.
@@ -29,6 +30,9 @@ impl Kind for Auth {
     type Policy = dyn AuthPolicy;
     type Job = AuthJob;
     type Sample = Login;
+    const SHADOW_QUEUE: usize = 1024;
+    type Case = AuthCase;
+    type Memory = ();
 
     fn instance(loaded: &Arc<Loaded>) -> Result<Box<dyn AuthPolicy>, PolicyFailure> {
         Ok(Box::new(WasmAuth::new(loaded)?))
@@ -42,6 +46,7 @@ impl Kind for Auth {
             }
             let answer = desk.ask(1, |policy| policy.authorize(&login));
             let well = answer.is_ok();
+            desk.shadow(1, || AuthCase { login: login.clone(), live: answer.clone() });
             let answer = answer.unwrap_or_else(|_| Err(Refusal::TryLater(TRY_LATER.to_owned())));
             let _ = reply.send(answer);
             if well {
@@ -53,6 +58,70 @@ impl Kind for Auth {
     fn try_on(policy: &mut Self::Policy, sample: &Login) -> Result<(), PolicyFailure> {
         policy.authorize(sample).map(|_| ())
     }
+
+    /// Alike: the same grant, or a refusal of the same sort.
+    fn compare(
+        policy: &mut Self::Policy,
+        (): &mut (),
+        case: &AuthCase,
+    ) -> Result<Vec<Unlike>, PolicyFailure> {
+        let differ =
+            |live: &Answer, shadow: &Answer| (!alike(live, shadow)).then(|| [tell(live), tell(shadow)]);
+        let answers = verdict(&case.live, policy.authorize(&case.login), differ, tell)?;
+        let Login { username, client, .. } = &case.login;
+        let input = || format!("{username} by {} ({})", client.protocol, client.agent);
+        Ok(answers.map(|answers| Unlike { input: input(), answers }).into_iter().collect())
+    }
+
+    fn redact(case: &AuthCase, text: String) -> String {
+        match case.login.password.as_deref() {
+            // Shorter ones guard nothing ("x"), and are parts of words.
+            Some(password) if password.len() >= SECRET_LENGTH => text.replace(password, "***"),
+            _ => text,
+        }
+    }
+}
+
+type Answer = Result<Grant, Refusal>;
+
+/// The shortest password that is kept out of examples, in bytes.
+const SECRET_LENGTH: usize = 3;
+
+/// A login and what the miner was told.
+pub(crate) struct AuthCase {
+    login: Login,
+    live: Result<Answer, PolicyFailure>,
+}
+
+fn alike(live: &Answer, shadow: &Answer) -> bool {
+    match (live, shadow) {
+        (Ok(live), Ok(shadow)) => live == shadow,
+        (Err(live), Err(shadow)) => std::mem::discriminant(live) == std::mem::discriminant(shadow),
+        _ => false,
+    }
+}
+
+/// The texts of refusals stay out: a policy may put anything there.
+fn tell(answer: &Answer) -> String {
+    let grant = match answer {
+        Ok(grant) => grant,
+        Err(Refusal::UnknownUser(_)) => return "refused: unknown user".to_owned(),
+        Err(Refusal::WrongPassword(_)) => return "refused: wrong password".to_owned(),
+        Err(Refusal::Forbidden(_)) => return "refused: forbidden".to_owned(),
+        Err(Refusal::TryLater(_)) => return "refused: try later".to_owned(),
+    };
+    let mut text =
+        format!("granted: account {:?}, worker {:?}", grant.account.as_str(), grant.worker.as_str());
+    if let Some(address) = &grant.payout_address {
+        text.push_str(&format!(", paid to {address}"));
+    }
+    for (what, difficulty) in [("start", grant.start), ("minimum", grant.minimum), ("maximum", grant.maximum)]
+    {
+        if let Some(difficulty) = difficulty {
+            text.push_str(&format!(", {what} {difficulty}"));
+        }
+    }
+    text
 }
 
 /// The auth policy behind the contract.

@@ -48,12 +48,22 @@ pub struct SlotConfig {
     pub file: String,
     pub settings: Settings,
     pub limits: Limits,
+    /// What is compared with it on real traffic, within the same limits.
+    pub shadow: Option<ShadowConfig>,
+}
+
+/// A policy that is asked beside the one that serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShadowConfig {
+    /// File name within the directory.
+    pub file: String,
+    pub settings: Settings,
 }
 
 impl SlotConfig {
     /// `file` without settings, with the limits of its kind.
     pub fn new(kind: PolicyKind, file: &str) -> Self {
-        Self { file: file.to_owned(), settings: Settings::new(), limits: Limits::of(kind) }
+        Self { file: file.to_owned(), settings: Settings::new(), limits: Limits::of(kind), shadow: None }
     }
 }
 

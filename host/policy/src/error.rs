@@ -47,6 +47,10 @@ pub enum LoadError {
     Trial(String),
     #[error("this version was rolled back after it kept failing: {0}")]
     RolledBack(String),
+    #[error("the {0} policy is pinned; `sluice policy unpin {0}` lets changes in")]
+    Pinned(PolicyKind),
+    #[error("it was chosen to serve, and is gone: {0}; removing its entry from {path} lets the file serve", path = .1.display())]
+    Chosen(String, PathBuf),
     #[error("the slot is shut down")]
     ShutDown,
     #[error("the {0} policy is native: it has no settings to reload")]

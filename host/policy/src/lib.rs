@@ -5,23 +5,30 @@
 //! and, for all kinds, one watcher of the directory. Nothing here knows of a socket, a share or a database.
 //!
 //! Reading order: [`config`], [`policies`], `slot` (how a call runs), `load` (how a file becomes a generation),
-//! `reload` and `watch` (when), `compile` (how bytes become code), `limits` and `engine` (what holds a guest in).
+//! `reload`, `watch` and [`orders`] (when), [`shadow`] (what is compared with it), `compile` (how bytes become code), `limits` and `engine` (what holds a guest in).
 
 pub mod config;
+pub mod conformance;
 pub mod error;
+pub mod history;
 pub mod inspect;
+pub mod measure;
+pub mod orders;
 pub mod policies;
+pub mod shadow;
 pub mod status;
 
 mod auth;
 mod bindings;
 mod check;
+mod choice;
 mod compile;
 mod component;
 mod counters;
 mod engine;
 mod foreign;
 mod instance;
+mod keeper;
 mod kept;
 mod limits;
 mod load;
@@ -33,11 +40,14 @@ mod vardiff;
 mod watch;
 
 pub use compile::compile_child_main;
-pub use config::{Compiler, Limits, PolicyConfig, SlotConfig};
+pub use config::{Compiler, Limits, PolicyConfig, ShadowConfig, SlotConfig};
 pub use error::{LoadError, StartError};
+pub use history::{Action, By, Entry};
 pub use inspect::{Inspection, inspect};
 pub use kept::{KeptError, kept};
 pub use load::Loader;
+pub use orders::{Command, Done, Order, OrderError};
 pub use payout::{AccruedBy, Settled};
 pub use policies::Policies;
+pub use shadow::{Difference, ShadowState, ShadowStatus};
 pub use status::{PolicyEvent, PolicyIdentity, PolicyStatus, ReloadOutcome};

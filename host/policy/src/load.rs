@@ -191,7 +191,7 @@ pub(crate) fn canonical(settings: &Settings) -> Arc<str> {
 pub struct Loader {
     engine: Engine,
     linker: Linker<Guest>,
-    cache: CodeCache,
+    pub(crate) cache: CodeCache,
     network: Network,
 }
 

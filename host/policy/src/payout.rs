@@ -15,8 +15,13 @@ use crate::bindings::payout as wit;
 use crate::check::{bad_answer, lifted, printable, small};
 use crate::instance::{GuestStore, Instance};
 use crate::load::{Interface, Loaded};
+use crate::shadow::Unlike;
 use crate::slot::{Desk, Kind};
 use crate::status::PolicyIdentity;
+
+mod comparison;
+
+use comparison::{PayoutCase, compare};
 
 /// A round with more contributions is not kept to try a candidate on: it may hold every account of a large pool.
 const CONTRIBUTIONS_SAMPLED: usize = 10_000;
@@ -60,6 +65,10 @@ impl Kind for Payout {
     type Policy = dyn PayoutPolicy;
     type Job = PayoutJob;
     type Sample = PayoutSample;
+    /// A round may hold every account of a large pool.
+    const SHADOW_QUEUE: usize = 8;
+    type Case = PayoutCase;
+    type Memory = ();
 
     fn instance(loaded: &Arc<Loaded>) -> Result<Box<dyn PayoutPolicy>, PolicyFailure> {
         Ok(Box::new(WasmPayout::new(loaded.clone())))
@@ -69,10 +78,13 @@ impl Kind for Payout {
         for job in jobs.drain(..) {
             match job {
                 PayoutJob::Plan { reply } => {
-                    let _ = reply.send(desk.ask(1, |policy| policy.plan()));
+                    let answer = desk.ask(1, |policy| policy.plan());
+                    desk.shadow(1, || PayoutCase::Plan { live: answer.clone() });
+                    let _ = reply.send(answer);
                 }
                 PayoutJob::Settle { round, reply } => {
                     let answer = desk.ask(1, |policy| divisible(policy, &round));
+                    desk.shadow(1, || PayoutCase::Settle { round: round.clone(), live: answer.clone() });
                     let keep = answer.is_ok() && round.contributions.len() <= CONTRIBUTIONS_SAMPLED;
                     let answer = answer.map(|entitlements| Settled { entitlements, policy: desk.identity() });
                     let _ = reply.send(answer);
@@ -82,6 +94,7 @@ impl Kind for Payout {
                 }
                 PayoutJob::Accrue { tallies, reply } => {
                     let answer = desk.ask(1, |policy| creditable(policy, &tallies));
+                    desk.shadow(1, || PayoutCase::Accrue { tallies: tallies.clone(), live: answer.clone() });
                     let work: usize = tallies.iter().map(|tally| tally.contributions.len()).sum();
                     let keep = answer.is_ok() && work <= CONTRIBUTIONS_SAMPLED;
                     let answer = answer.map(|accrued| AccruedBy { accrued, policy: desk.identity() });
@@ -103,6 +116,14 @@ impl Kind for Payout {
             }
             PayoutSample::Tallies(_) => Ok(()),
         }
+    }
+
+    fn compare(
+        policy: &mut Self::Policy,
+        (): &mut (),
+        case: &PayoutCase,
+    ) -> Result<Vec<Unlike>, PolicyFailure> {
+        compare(policy, case).map(|unlike| unlike.into_iter().collect())
     }
 }
 

@@ -14,6 +14,8 @@ use crate::auth::{Auth, AuthJob};
 use crate::config::{Limits, PolicyConfig};
 use crate::counters::Counters;
 use crate::error::{LoadError, StartError};
+use crate::history::{Entry, History};
+use crate::orders::{Command, Done, OrderError};
 use crate::payout::{AccruedBy, Payout, PayoutJob, Settled};
 use crate::reload::{Keepers, start};
 use crate::slot::{self, EVENT_BACKLOG, Kind, Slot, Source, stopped};
@@ -33,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) events: broadcast::Sender<PolicyEvent>,
     /// `None` for native policies.
     pub(crate) keepers: Option<Keepers>,
+    /// `None` for native policies.
+    pub(crate) history: Option<Arc<History>>,
 }
 
 /// What a miner reads when the auth policy gave no usable answer: it fails closed, and the miner may come back.
@@ -67,6 +71,7 @@ impl Policies {
             payout: native_slot(payout, &events)?,
             events,
             keepers: None,
+            history: None,
         };
         Ok(Self { parts: Arc::new(parts) })
     }
@@ -141,6 +146,22 @@ impl Policies {
         answer.await.unwrap_or_else(|_| rejected(LoadError::ShutDown))
     }
 
+    /// Does what an operator wants of one kind: promote its shadow, go back, pin.
+    ///
+    /// # Errors
+    /// [`OrderError`]: nothing changed, but for [`OrderError::NotKept`].
+    pub async fn order(&self, kind: PolicyKind, command: Command) -> Result<Done, OrderError> {
+        let Some(keepers) = &self.parts.keepers else { return Err(OrderError::Native(kind)) };
+        let (reply, answer) = oneshot::channel();
+        keepers.order(kind, command, reply);
+        answer.await.unwrap_or(Err(OrderError::Load(LoadError::ShutDown)))
+    }
+
+    /// What was changed of a kind, by whom and why, newest first, over restarts.
+    pub fn history(&self, kind: PolicyKind, limit: usize) -> Vec<Entry> {
+        self.parts.history.as_ref().map_or_else(Vec::new, |history| history.latest(kind, limit))
+    }
+
     /// The state of each slot, in the order of [`PolicyKind::ALL`].
     pub fn status(&self) -> Vec<PolicyStatus> {
         let parts = &self.parts;
@@ -185,5 +206,6 @@ fn native_slot<K: Kind>(
         queue: Limits::of(K::KIND).queue,
         counters: Arc::new(Counters::default()),
         events: events.clone(),
+        shadow: None,
     })
 }

@@ -1,26 +1,29 @@
 //! From a changed file or changed settings to a swap. One keeper thread for each kind: a slow compile of one kind delays
 //! no other.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 
-use sluice_core::policy::{PolicyFailure, PolicyKind};
+use sluice_core::policy::PolicyKind;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::auth::Auth;
+use crate::choice::{self, Choice, Choices, Configured};
 use crate::compile::content_hash;
-use crate::component::SIZE_LIMIT;
-use crate::config::{PolicyConfig, Settings, SlotConfig};
+use crate::config::{PolicyConfig, Settings, ShadowConfig, SlotConfig};
 use crate::counters::Counters;
 use crate::error::{LoadError, Problem, StartError};
-use crate::load::{Candidate, Loaded, Loader, canonical};
+use crate::history::History;
+use crate::keeper::{Keeper, Shade, read};
+use crate::kept::kept;
+use crate::load::{Candidate, Loaded, Loader};
+use crate::orders::{Command, Done, OrderError};
 use crate::payout::Payout;
 use crate::policies::Parts;
+use crate::shadow::Shadow;
 use crate::slot::{self, EVENT_BACKLOG, Kind, Slot, Source, THREAD_STACK};
 use crate::status::{Outcome, PolicyEvent, ReloadOutcome};
 use crate::vardiff::Vardiff;
@@ -31,11 +34,15 @@ const WISHES: usize = 16;
 
 /// What a keeper is woken for.
 pub(crate) enum Wish {
-    /// The count of changes moved.
-    File,
+    /// A count of changes moved, or something was taken back.
+    Look,
     Settings {
         settings: Settings,
         reply: oneshot::Sender<ReloadOutcome>,
+    },
+    Order {
+        command: Command,
+        reply: oneshot::Sender<Result<Done, OrderError>>,
     },
     Stop,
 }
@@ -62,6 +69,19 @@ impl Keepers {
         }
     }
 
+    pub(crate) fn order(
+        &self,
+        kind: PolicyKind,
+        command: Command,
+        reply: oneshot::Sender<Result<Done, OrderError>>,
+    ) {
+        let keeper = self.wishes.iter().find(|(of, _)| *of == kind);
+        let sent = keeper.map(|(_, wishes)| wishes.try_send(Wish::Order { command, reply }));
+        if let Some(Err(TrySendError::Full(Wish::Order { reply, .. }))) = sent {
+            let _ = reply.send(Err(OrderError::Busy));
+        }
+    }
+
     pub(crate) fn stop(&self) {
         self.watcher.stop();
         for (_, wishes) in &self.wishes {
@@ -78,9 +98,15 @@ impl Keepers {
 pub(crate) fn start(config: &PolicyConfig) -> Result<Parts, StartError> {
     let loader = Arc::new(Loader::new(&config.cache_dir, config.compiler.clone(), config.network)?);
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
+    let unusable = |error: std::io::Error| StartError::Cache {
+        path: config.cache_dir.clone(),
+        why: format!("its {} or history: {error}", choice::FILE),
+    };
+    let history = Arc::new(History::open(&config.cache_dir).map_err(unusable)?);
+    let choices = Arc::new(Choices::open(&config.cache_dir).map_err(unusable)?);
     let first = |kind: PolicyKind| {
-        let (loader, slot, dir) = (loader.clone(), config.slot(kind).clone(), config.dir.clone());
-        spawn(&format!("policy-load-{kind}"), move || First::load(&loader, kind, &dir, slot))
+        let (loader, config, choice) = (loader.clone(), config.clone(), choices.of(kind));
+        spawn(&format!("policy-load-{kind}"), move || First::load(&loader, kind, &config, choice.as_ref()))
     };
     let threads = PolicyKind::ALL.map(first);
     let mut loaded = Vec::new();
@@ -97,12 +123,22 @@ pub(crate) fn start(config: &PolicyConfig) -> Result<Parts, StartError> {
     }
     let mut firsts = loaded.into_iter();
     let mut next = || firsts.next().ok_or_else(|| StartError::Thread("a policy is missing".to_owned()));
-    let mut house = House { loader, events: events.clone(), wishes: Vec::new(), watched: Vec::new() };
+    let mut house = House {
+        loader,
+        events: events.clone(),
+        history: history.clone(),
+        choices,
+        dir: config.dir.clone(),
+        cache_dir: config.cache_dir.clone(),
+        wishes: Vec::new(),
+        watched: Vec::new(),
+    };
     let auth = house.open::<Auth>(next()?)?;
     let vardiff = house.open::<Vardiff>(next()?)?;
     let payout = house.open::<Payout>(next()?)?;
     let watcher = Watcher::start(config, house.watched, events.clone())?;
-    Ok(Parts { auth, vardiff, payout, events, keepers: Some(Keepers { wishes: house.wishes, watcher }) })
+    let keepers = Some(Keepers { wishes: house.wishes, watcher });
+    Ok(Parts { auth, vardiff, payout, events, keepers, history: Some(history) })
 }
 
 fn spawn<T: Send + 'static>(
@@ -120,248 +156,114 @@ fn spawn<T: Send + 'static>(
 /// A policy that was loaded when the program started.
 struct First {
     loaded: Loaded,
+    /// In force: the configured ones, or those of the choice.
+    settings: Settings,
+    pinned: bool,
     path: PathBuf,
     stamp: Option<Stamp>,
+    /// Content hash of what lies in the file.
+    file_hash: Option<String>,
     config: SlotConfig,
 }
 
 impl First {
-    fn load(loader: &Loader, kind: PolicyKind, dir: &Path, config: SlotConfig) -> Result<Self, Problem> {
-        let path = dir.join(&config.file);
+    fn load(
+        loader: &Loader,
+        kind: PolicyKind,
+        all: &PolicyConfig,
+        choice: Option<&Choice>,
+    ) -> Result<Self, Problem> {
+        let config = all.slot(kind).clone();
+        let path = all.dir.join(&config.file);
         // Before the file is read: a change after that is seen by the watcher.
         let stamp = Stamp::of(&path);
-        let loaded = read(&path).and_then(|bytes| {
+        let bytes = read(&path);
+        let file_hash = bytes.as_ref().ok().map(|bytes| content_hash(bytes));
+        let configured = Configured::new(file_hash.as_deref(), &config.settings);
+        let choice = choice.filter(|choice| choice.stands(&configured));
+        let settings = choice.map_or(&config.settings, |choice| &choice.settings).clone();
+        let bytes = match choice {
+            Some(choice) => kept(&all.cache_dir, &choice.serving)
+                .map_err(|why| LoadError::Chosen(why.to_string(), all.cache_dir.join(choice::FILE))),
+            None => bytes,
+        };
+        let loaded = bytes.and_then(|bytes| {
             let hash = content_hash(&bytes);
-            let (settings, limits) = (&config.settings, &config.limits);
-            loader.load(&Candidate { kind, bytes: &bytes, hash: &hash, settings, limits }, &|| false)
+            let limits = &config.limits;
+            loader
+                .load(&Candidate { kind, bytes: &bytes, hash: &hash, settings: &settings, limits }, &|| false)
         });
+        let pinned = choice.is_some_and(|choice| choice.pinned);
         match loaded {
-            Ok(loaded) => Ok(Self { loaded, path, stamp, config }),
+            Ok(loaded) => Ok(Self { loaded, settings, pinned, path, stamp, file_hash, config }),
             Err(why) => Err(Problem { kind, path, why }),
         }
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let failed = |error: std::io::Error| LoadError::Read(error.to_string());
-    let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }
 
 /// What the slots are opened with.
 struct House {
     loader: Arc<Loader>,
     events: broadcast::Sender<PolicyEvent>,
+    history: Arc<History>,
+    choices: Arc<Choices>,
+    dir: PathBuf,
+    cache_dir: PathBuf,
     wishes: Vec<(PolicyKind, SyncSender<Wish>)>,
     watched: Vec<Watched>,
 }
 
 impl House {
-    /// Starts the slot and the keeper of a kind.
+    /// Starts the slot and the keeper of a kind, and its shadow.
     fn open<K: Kind>(&mut self, first: First) -> Result<Slot<K>, StartError> {
         let counters = Arc::new(Counters::default());
+        let shadow = first.config.shadow.as_ref().map(|shadow| Shadow::start(&shadow.file)).transpose()?;
         let slot = Slot::<K>::start(slot::Opening {
             file: first.config.file.clone(),
             source: Source::Component(first.loaded.counting(&counters)),
             queue: first.config.limits.queue,
             counters,
             events: self.events.clone(),
+            shadow,
         })?;
         slot.shared.record(Outcome::Applied, Some(first.loaded.hash.clone()), None);
         let (wishes, inbox) = sync_channel(WISHES);
+        slot.shared.kept_by(wishes.clone());
         let changes = Arc::new(AtomicU64::new(0));
-        let keeper = Keeper {
+        let shade = first.config.shadow.clone().map(|shadow| self.shade(K::KIND, shadow, &wishes));
+        let mut keeper = Keeper {
             slot: slot.clone(),
             loader: self.loader.clone(),
+            history: self.history.clone(),
+            choices: self.choices.clone(),
+            cache_dir: self.cache_dir.clone(),
             path: first.path.clone(),
-            settings: first.config.settings.clone(),
-            refused_settings: None,
+            settings: first.settings,
+            wanted: first.config.settings.clone(),
+            file_hash: first.file_hash,
+            served: first.loaded.hash.clone(),
             config: first.config,
             changes: changes.clone(),
             handled: 0,
+            shade,
         };
+        keeper.opened(first.pinned);
         spawn(&format!("policy-keep-{}", K::KIND), move || keeper.run(&inbox))?;
         self.wishes.push((K::KIND, wishes.clone()));
-        self.watched.push(Watched { kind: K::KIND, path: first.path, stamp: first.stamp, changes, wishes });
+        let (path, stamp) = (first.path, first.stamp);
+        self.watched.push(Watched { kind: K::KIND, shadow: false, path, stamp, changes, wishes });
         Ok(slot)
     }
-}
 
-/// Proves candidates for one slot.
-struct Keeper<K: Kind> {
-    slot: Slot<K>,
-    loader: Arc<Loader>,
-    path: PathBuf,
-    config: SlotConfig,
-    /// In force.
-    settings: Settings,
-    /// Refused by what serves, and perhaps meant for a file that is yet to come.
-    refused_settings: Option<Settings>,
-    /// Moved by the watcher whenever the file changed and lies still.
-    changes: Arc<AtomicU64>,
-    handled: u64,
-}
-
-impl<K: Kind> Keeper<K> {
-    fn run(mut self, inbox: &Receiver<Wish>) {
-        while let Ok(wish) = inbox.recv() {
-            match wish {
-                Wish::Stop => return,
-                Wish::File => {}
-                Wish::Settings { settings, reply } => {
-                    self.slot.shared.loading(true);
-                    let outcome = self.reconfigure(settings);
-                    self.slot.shared.loading(false);
-                    // Whoever asked may be gone.
-                    let _ = reply.send(outcome);
-                }
-            }
-            self.follow_file();
-        }
-    }
-
-    /// Loads the file until it has not changed meanwhile: the newest wins.
-    fn follow_file(&mut self) {
-        while self.behind() {
-            self.handled = self.changes.load(Ordering::Acquire);
-            self.slot.shared.loading(true);
-            self.reload();
-            self.slot.shared.loading(false);
-        }
-    }
-
-    fn behind(&self) -> bool {
-        self.changes.load(Ordering::Acquire) != self.handled
-    }
-
-    fn reload(&mut self) {
-        let bytes = match read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(why) => {
-                self.rejected(None, &why);
-                return;
-            }
-        };
-        let hash = content_hash(&bytes);
-        // Settings that were refused before may be meant for this file.
-        let wanted: Vec<Settings> = self.refused_settings.iter().chain([&self.settings]).cloned().collect();
-        let mut outcome = Err(LoadError::Superseded);
-        for settings in &wanted {
-            outcome = self.attempt(&bytes, &hash, settings);
-            if !matches!(outcome, Err(ref why) if *why != LoadError::Superseded) {
-                break;
-            }
-        }
-        self.conclude(&hash, outcome);
-    }
-
-    /// With the newest file where there is one; with what serves where that is refused.
-    fn reconfigure(&mut self, settings: Settings) -> ReloadOutcome {
-        let Some(active) = self.slot.shared.loaded() else {
-            return ReloadOutcome::Rejected { why: LoadError::ShutDown.to_string() };
-        };
-        let handled = std::mem::replace(&mut self.handled, self.changes.load(Ordering::Acquire));
-        let newer = read(&self.path).ok().map(|bytes| (content_hash(&bytes), bytes));
-        if let Some((hash, bytes)) = newer.filter(|(hash, _)| *hash != active.hash)
-            && let Ok(applied) = self.attempt(&bytes, &hash, &settings)
-        {
-            return self.conclude(&hash, Ok(applied));
-        }
-        let outcome = self.reconfigure_active(&active, &settings);
-        // A change of the file that came meanwhile still has its turn, and its own record.
-        self.handled = handled;
-        if outcome.is_err() {
-            self.refused_settings = Some(settings);
-        }
-        self.conclude(&active.hash, outcome)
-    }
-
-    fn reconfigure_active(
-        &mut self,
-        active: &Loaded,
-        settings: &Settings,
-    ) -> Result<ReloadOutcome, LoadError> {
-        if *canonical(settings) == *active.settings {
-            return Ok(ReloadOutcome::Unchanged);
-        }
-        let loaded = self.loader.reconfigured(active, settings)?;
-        self.swap_in(&loaded, settings)
-    }
-
-    fn attempt(&mut self, bytes: &[u8], hash: &str, settings: &Settings) -> Result<ReloadOutcome, LoadError> {
-        let text = canonical(settings);
-        if self.slot.shared.loaded().is_some_and(|active| active.hash == hash && active.settings == text) {
-            return Ok(ReloadOutcome::Unchanged);
-        }
-        if let Some(why) = self.slot.shared.rolled_back(hash, &text) {
-            return Err(LoadError::RolledBack(why));
-        }
-        let superseded = || self.behind();
-        let candidate = Candidate { kind: K::KIND, bytes, hash, settings, limits: &self.config.limits };
-        let loaded = self.loader.load(&candidate, &superseded)?;
-        self.swap_in(&loaded, settings)
-    }
-
-    fn swap_in(&mut self, loaded: &Loaded, settings: &Settings) -> Result<ReloadOutcome, LoadError> {
-        self.try_on_recent(loaded)?;
-        if self.behind() {
-            return Err(LoadError::Superseded);
-        }
-        let generation = self.slot.swap(loaded.counting(&self.slot.shared.counters))?;
-        self.settings = settings.clone();
-        self.refused_settings = None;
-        Ok(ReloadOutcome::Applied { generation })
-    }
-
-    /// What was asked lately is asked again; only an input that it calls beyond it is forgiven.
-    fn try_on_recent(&self, loaded: &Loaded) -> Result<(), LoadError> {
-        let samples = self.slot.shared.samples();
-        if samples.is_empty() {
-            return Ok(());
-        }
-        let refused = |failure: PolicyFailure| LoadError::Trial(failure.to_string());
-        let mut policy = K::instance(&Arc::new(loaded.clone())).map_err(refused)?;
-        for sample in samples {
-            match K::try_on(&mut policy, &sample) {
-                Ok(()) | Err(PolicyFailure::BadInput(_)) => {}
-                Err(failure) => return Err(refused(failure)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts, records and tells how an attempt ended.
-    fn conclude(&self, hash: &str, outcome: Result<ReloadOutcome, LoadError>) -> ReloadOutcome {
-        let shared = &self.slot.shared;
-        let (kind, hash_owned) = (K::KIND, hash.to_owned());
-        match outcome {
-            Ok(ReloadOutcome::Applied { generation }) => {
-                Counters::add(&shared.counters.reloads);
-                shared.record(Outcome::Applied, Some(hash_owned.clone()), None);
-                let (name, version) = shared.loaded().map_or_else(Default::default, |loaded| {
-                    (loaded.descriptor.name.clone(), loaded.descriptor.version.clone())
-                });
-                shared.emit(PolicyEvent::Applied { kind, generation, name, version, hash: hash_owned });
-                ReloadOutcome::Applied { generation }
-            }
-            Ok(other) => {
-                shared.record(Outcome::Unchanged, Some(hash_owned.clone()), None);
-                shared.emit(PolicyEvent::Unchanged { kind, hash: hash_owned });
-                other
-            }
-            // Its successor will have a record of its own.
-            Err(LoadError::Superseded) => ReloadOutcome::Rejected { why: LoadError::Superseded.to_string() },
-            Err(why) => self.rejected(Some(hash_owned), &why),
-        }
-    }
-
-    fn rejected(&self, hash: Option<String>, why: &LoadError) -> ReloadOutcome {
-        let shared = &self.slot.shared;
-        let why = why.to_string();
-        Counters::add(&shared.counters.rejected_reloads);
-        shared.record(Outcome::Rejected, hash.clone(), Some(why.clone()));
-        shared.emit(PolicyEvent::Rejected { kind: K::KIND, hash, why: why.clone() });
-        ReloadOutcome::Rejected { why }
+    /// Watches a shadow's file, and has it loaded as soon as its keeper runs.
+    fn shade(&mut self, kind: PolicyKind, config: ShadowConfig, wishes: &SyncSender<Wish>) -> Shade {
+        let path = self.dir.join(&config.file);
+        let stamp = Stamp::of(&path);
+        let changes = Arc::new(AtomicU64::new(1));
+        let (wishes, own) = (wishes.clone(), changes.clone());
+        // The first in its queue: there is room.
+        let _ = wishes.try_send(Wish::Look);
+        self.watched.push(Watched { kind, shadow: true, path: path.clone(), stamp, changes: own, wishes });
+        Shade { path, settings: config.settings, changes, handled: 0 }
     }
 }

@@ -4,8 +4,8 @@
 //! no call sees two generations.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,15 @@ use crate::counters::Counters;
 use crate::error::{LoadError, StartError};
 use crate::load::Loaded;
 use crate::recovery::{Recovery, Remedy};
+use crate::reload::Wish;
+use crate::shadow::{Shadow, ShadowStatus, Unlike};
 use crate::status::{
     HISTORY_LIMIT, LastReload, Outcome, PolicyEvent, PolicyIdentity, PolicyStatus, SlotState,
 };
+
+mod inbox;
+
+use inbox::{gather, next};
 
 /// wasmtime carves a guest's stack out of the thread that calls it; less than that aborts the process.
 pub(crate) const THREAD_STACK: usize = 8 << 20;
@@ -50,6 +56,25 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
 
     /// Asks an instance what was asked before; any failure but a refused input speaks against it.
     fn try_on(policy: &mut Self::Policy, sample: &Self::Sample) -> Result<(), PolicyFailure>;
+
+    /// Cases that may wait for a shadow; one more is dropped and counted.
+    const SHADOW_QUEUE: usize;
+    /// An input and what was answered to it.
+    type Case: Send;
+    /// What is kept of a shadow's answers between two cases.
+    type Memory: Default + Send;
+
+    /// Asks a shadow what was asked, and says where its answers differ.
+    fn compare(
+        policy: &mut Self::Policy,
+        memory: &mut Self::Memory,
+        case: &Self::Case,
+    ) -> Result<Vec<Unlike>, PolicyFailure>;
+
+    /// `text` without the secrets of the case.
+    fn redact(_case: &Self::Case, text: String) -> String {
+        text
+    }
 }
 
 enum Message<K: Kind> {
@@ -66,6 +91,16 @@ pub(crate) struct Shared<K: Kind> {
     samples: Mutex<VecDeque<Arc<K::Sample>>>,
     generation: watch::Sender<u64>,
     events: broadcast::Sender<PolicyEvent>,
+    /// Beside what serves, where the configuration names one.
+    shadow: Option<Shadow<K>>,
+    /// Wakes the keeper; unset for a native policy.
+    keeper: OnceLock<SyncSender<Wish>>,
+}
+
+/// What was taken back by itself, for the record.
+pub(crate) struct TakenBack {
+    pub(crate) from: String,
+    pub(crate) why: String,
 }
 
 struct Face {
@@ -80,6 +115,11 @@ struct Face {
     loaded: Option<Arc<Loaded>>,
     /// Taken back, as (hash, settings, why): not to be loaded again by itself.
     rolled_back: Option<(String, Arc<str>, String)>,
+    /// Not on record yet.
+    taken_back: Option<TakenBack>,
+    pinned: bool,
+    /// Content hash of a changed file that is not applied, since the policy is pinned.
+    held: Option<String>,
 }
 
 impl<K: Kind> Shared<K> {
@@ -89,7 +129,11 @@ impl<K: Kind> Shared<K> {
 
     pub(crate) fn emit(&self, event: PolicyEvent) {
         match &event {
-            PolicyEvent::Applied { .. } | PolicyEvent::Unchanged { .. } => {
+            PolicyEvent::Applied { .. }
+            | PolicyEvent::Unchanged { .. }
+            | PolicyEvent::Pinned { .. }
+            | PolicyEvent::Unpinned { .. }
+            | PolicyEvent::Shadowing { .. } => {
                 tracing::info!(kind = %K::KIND, "{event}");
             }
             _ => tracing::warn!(kind = %K::KIND, "{event}"),
@@ -119,11 +163,41 @@ impl<K: Kind> Shared<K> {
         (bad == hash && **with == *settings).then(|| why.clone())
     }
 
+    /// Whom to wake when something was taken back.
+    pub(crate) fn kept_by(&self, keeper: SyncSender<Wish>) {
+        // A slot has one keeper.
+        let _ = self.keeper.set(keeper);
+    }
+
+    pub(crate) fn taken_back(&self) -> Option<TakenBack> {
+        self.face().taken_back.take()
+    }
+
+    pub(crate) fn shadow(&self) -> Option<&Shadow<K>> {
+        self.shadow.as_ref()
+    }
+
+    pub(crate) fn pinned(&self) -> bool {
+        self.face().pinned
+    }
+
+    /// Whether it is pinned, and the file that is not applied for that.
+    pub(crate) fn pin(&self, pinned: bool, held: Option<String>) {
+        let mut face = self.face();
+        face.pinned = pinned;
+        face.held = held;
+    }
+
+    fn shadow_status(&self) -> Option<ShadowStatus> {
+        self.shadow.as_ref().map(Shadow::status)
+    }
+
     pub(crate) fn samples(&self) -> Vec<Arc<K::Sample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     pub(crate) fn status(&self) -> PolicyStatus {
+        let shadow = self.shadow_status();
         let face = self.face();
         let state = match (face.stopped, face.backing_off, face.loading) {
             (true, ..) => SlotState::Stopped,
@@ -144,6 +218,9 @@ impl<K: Kind> Shared<K> {
             state,
             last_reload: face.history.front().cloned().unwrap_or(first),
             history: face.history.iter().cloned().collect(),
+            pinned: face.pinned,
+            held: face.held.clone(),
+            shadow,
             figures: self.counters.figures(),
         }
     }
@@ -179,6 +256,7 @@ pub(crate) struct Opening<K: Kind> {
     pub(crate) queue: usize,
     pub(crate) counters: Arc<Counters>,
     pub(crate) events: broadcast::Sender<PolicyEvent>,
+    pub(crate) shadow: Option<Shadow<K>>,
 }
 
 impl<K: Kind> Slot<K> {
@@ -202,6 +280,9 @@ impl<K: Kind> Slot<K> {
             history: VecDeque::new(),
             loaded,
             rolled_back: None,
+            taken_back: None,
+            pinned: false,
+            held: None,
         };
         let shared = Arc::new(Shared {
             file: opening.file,
@@ -210,6 +291,8 @@ impl<K: Kind> Slot<K> {
             samples: Mutex::default(),
             generation,
             events: opening.events,
+            shadow: opening.shadow,
+            keeper: OnceLock::new(),
         });
         let desk = Desk::new(shared.clone(), opening.source);
         thread::Builder::new()
@@ -245,6 +328,7 @@ impl<K: Kind> Slot<K> {
 
     pub(crate) fn stop(&self) {
         self.shared.face().stopped = true;
+        self.shared.shadow.iter().for_each(Shadow::stop);
         // Where the queue is full the thread is awake, and looks at the flag before it sleeps again.
         let _ = self.queue.try_send(Message::Stop);
     }
@@ -431,7 +515,10 @@ impl<K: Kind> Desk<K> {
         let (Some(good), Some(bad)) = (self.last_good.take(), self.loaded.clone()) else { return };
         let why = failure.to_string();
         let from = bad.hash.clone();
-        self.shared.face().rolled_back = Some((from.clone(), bad.settings.clone(), why.clone()));
+        let mut face = self.shared.face();
+        face.rolled_back = Some((from.clone(), bad.settings.clone(), why.clone()));
+        face.taken_back = Some(TakenBack { from: from.clone(), why: why.clone() });
+        drop(face);
         self.install(good.clone());
         Counters::add(&self.shared.counters.rollbacks);
         self.shared.record(Outcome::RolledBack, Some(from.clone()), Some(why.clone()));
@@ -443,6 +530,8 @@ impl<K: Kind> Desk<K> {
             to: good.hash.clone(),
             why,
         });
+        // Full: the keeper is awake, and looks before it sleeps again.
+        let _ = self.shared.keeper.get().map(|keeper| keeper.try_send(Wish::Look));
     }
 
     /// A candidate that was proved takes over, unless it does not start.
@@ -475,6 +564,13 @@ impl<K: Kind> Desk<K> {
         self.shared.generation.send_replace(generation);
     }
 
+    /// Leaves an input and its answer to the shadow, where there is one.
+    pub(crate) fn shadow(&self, items: u64, case: impl FnOnce() -> K::Case) {
+        if let Some(shadow) = &self.shared.shadow {
+            shadow.offer(&self.identity, items, case);
+        }
+    }
+
     /// Keeps an input that was answered well: a candidate is tried on it. One that failed is not kept, or a poisonous
     /// login would keep every mended version out.
     pub(crate) fn sample(&mut self, sample: K::Sample) {
@@ -489,41 +585,5 @@ impl<K: Kind> Desk<K> {
         while samples.len() > SAMPLES {
             samples.pop_front();
         }
-    }
-}
-
-/// How often the thread lets others run before it sleeps. Waking a sleeper costs both sides microseconds; while
-/// questions come in a stream, letting the askers go on gathers more of them instead.
-const PATIENCE: usize = 4;
-
-/// The next message; `None` when everybody who could send one is gone.
-fn next<K: Kind>(inbox: &Receiver<Message<K>>) -> Option<Message<K>> {
-    for _ in 0..PATIENCE {
-        match inbox.try_recv() {
-            Ok(message) => return Some(message),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => std::thread::yield_now(),
-        }
-    }
-    inbox.recv().ok()
-}
-
-/// Takes what waits, up to a message that is no job.
-fn gather<K: Kind>(
-    first: Message<K>,
-    inbox: &Receiver<Message<K>>,
-    jobs: &mut Vec<K::Job>,
-) -> Option<Message<K>> {
-    let mut next = Ok(first);
-    loop {
-        match next {
-            Ok(Message::Job(job)) => jobs.push(job),
-            Ok(other) => return Some(other),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
-        }
-        if jobs.len() >= DRAIN {
-            return None;
-        }
-        next = inbox.try_recv();
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sluice_core::policy::PolicyKind;
 
 use crate::counters::Figures;
+use crate::shadow::ShadowStatus;
 
 /// Exactly what answered: enough, with the recorded input and the kept component, to compute the answer again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub enum Outcome {
     Rejected,
     /// Applied, and taken back by itself.
     RolledBack,
+    /// Not tried: the policy is pinned.
+    Held,
 }
 
 /// A change and how it ended.
@@ -82,6 +85,12 @@ pub struct PolicyStatus {
     pub last_reload: LastReload,
     /// The latest changes, newest first, at most [`HISTORY_LIMIT`].
     pub history: Vec<LastReload>,
+    /// Changes of its file and its settings are not applied.
+    pub pinned: bool,
+    /// Content hash of the changed file that is not applied for that.
+    pub held: Option<String>,
+    /// Beside it, where the configuration names one.
+    pub shadow: Option<ShadowStatus>,
     #[serde(flatten)]
     pub figures: Figures,
 }
@@ -126,6 +135,30 @@ pub enum PolicyEvent {
         millis: u64,
         why: String,
     },
+    /// The change is noticed and not applied.
+    Held {
+        kind: PolicyKind,
+        hash: String,
+    },
+    Pinned {
+        kind: PolicyKind,
+        hash: String,
+    },
+    Unpinned {
+        kind: PolicyKind,
+        hash: String,
+    },
+    /// A shadow is compared from now on.
+    Shadowing {
+        kind: PolicyKind,
+        name: String,
+        version: String,
+        hash: String,
+    },
+    ShadowRejected {
+        kind: PolicyKind,
+        why: String,
+    },
     /// The file is gone; what it held keeps serving.
     FileGone {
         kind: PolicyKind,
@@ -142,6 +175,11 @@ impl PolicyEvent {
             | Self::RolledBack { kind, .. }
             | Self::Trapped { kind, .. }
             | Self::BackingOff { kind, .. }
+            | Self::Held { kind, .. }
+            | Self::Pinned { kind, .. }
+            | Self::Unpinned { kind, .. }
+            | Self::Shadowing { kind, .. }
+            | Self::ShadowRejected { kind, .. }
             | Self::FileGone { kind, .. } => *kind,
         }
     }
@@ -180,6 +218,17 @@ impl fmt::Display for PolicyEvent {
             Self::BackingOff { kind, millis, why } => {
                 write!(f, "{kind} policy: not asked for {millis} ms after repeated failures: {why}")
             }
+            Self::Held { kind, hash } => {
+                write!(f, "{kind} policy: {} is not applied, the present one is pinned", short(hash))
+            }
+            Self::Pinned { kind, hash } => write!(f, "{kind} policy: pinned to {}", short(hash)),
+            Self::Unpinned { kind, hash } => {
+                write!(f, "{kind} policy: {} is no longer pinned", short(hash))
+            }
+            Self::Shadowing { kind, name, version, hash } => {
+                write!(f, "{kind} policy: {name} {version} ({}) is compared as shadow", short(hash))
+            }
+            Self::ShadowRejected { kind, why } => write!(f, "{kind} policy: shadow refused: {why}"),
             Self::FileGone { kind, file } => write!(f, "{kind} policy: {file} is gone; it keeps serving"),
         }
     }

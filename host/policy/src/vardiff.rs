@@ -14,7 +14,12 @@ use crate::bindings::vardiff as wit;
 use crate::check::{bad_answer, client, difficulty, lifted, small};
 use crate::instance::Instance;
 use crate::load::{Interface, Loaded};
+use crate::shadow::Unlike;
 use crate::slot::{Desk, Kind};
+
+mod comparison;
+
+use comparison::{Memos, VardiffCase, compare};
 
 /// The most reviews in one call.
 const BATCH: usize = 256;
@@ -41,6 +46,10 @@ impl Kind for Vardiff {
     type Policy = dyn VardiffPolicy;
     type Job = VardiffJob;
     type Sample = VardiffSample;
+    /// Batches.
+    const SHADOW_QUEUE: usize = 64;
+    type Case = VardiffCase;
+    type Memory = Memos;
 
     fn instance(loaded: &Arc<Loaded>) -> Result<Box<dyn VardiffPolicy>, PolicyFailure> {
         Ok(Box::new(WasmVardiff::new(loaded)?))
@@ -54,6 +63,10 @@ impl Kind for Vardiff {
                 VardiffJob::Open { reply, .. } | VardiffJob::Review { reply, .. } if reply.is_closed() => {}
                 VardiffJob::Open { opening, reply } => {
                     let answer = desk.ask(1, |policy| policy.open(&opening));
+                    desk.shadow(1, || VardiffCase::Opening {
+                        opening: opening.clone(),
+                        live: answer.clone(),
+                    });
                     if answer.is_ok() {
                         desk.sample(VardiffSample::Opening(opening));
                     }
@@ -74,12 +87,22 @@ impl Kind for Vardiff {
             VardiffSample::Review(review) => policy.review_all(std::slice::from_ref(review)).map(|_| ()),
         }
     }
+
+    fn compare(
+        policy: &mut Self::Policy,
+        memos: &mut Memos,
+        case: &VardiffCase,
+    ) -> Result<Vec<Unlike>, PolicyFailure> {
+        compare(policy, memos, case)
+    }
 }
 
 fn review_batches(desk: &mut Desk<Vardiff>, reviews: &[Review], replies: Vec<Reply>) {
     let mut replies = replies.into_iter();
     for batch in reviews.chunks(BATCH) {
         let decisions = review_batch(desk, batch);
+        let items = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        desk.shadow(items, || VardiffCase::Reviews { reviews: batch.to_vec(), live: decisions.clone() });
         if let (Some(review), Some(Some(_))) = (batch.first(), decisions.first()) {
             desk.sample(VardiffSample::Review(review.clone()));
         }

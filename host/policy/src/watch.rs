@@ -46,6 +46,8 @@ impl Stamp {
 /// A file, and whom to tell.
 pub(crate) struct Watched {
     pub(crate) kind: PolicyKind,
+    /// Of the shadow: nobody serves from it.
+    pub(crate) shadow: bool,
     pub(crate) path: PathBuf,
     /// As it was when it was read.
     pub(crate) stamp: Option<Stamp>,
@@ -147,10 +149,13 @@ impl Lying {
     fn tell(&self) {
         self.watched.changes.fetch_add(1, Ordering::AcqRel);
         // Full: the keeper is awake and looks at the count.
-        let _ = self.watched.wishes.try_send(Wish::File);
+        let _ = self.watched.wishes.try_send(Wish::Look);
     }
 
     fn gone(&self, events: &broadcast::Sender<PolicyEvent>) {
+        if self.watched.shadow {
+            return;
+        }
         let kind = self.watched.kind;
         let file = self.watched.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let event = PolicyEvent::FileGone { kind, file };

@@ -14,7 +14,7 @@ use sluice_core::policy::PolicyKind;
 use sluice_core::session::Close;
 use sluice_ledger::{Durability, Ledger, LedgerConfig};
 use sluice_node::{BlockEvent, BlockStore, NodeHandle};
-use sluice_policy::{Compiler, Limits, Policies, PolicyConfig, SlotConfig};
+use sluice_policy::{Compiler, Limits, Policies, PolicyConfig, ShadowConfig, SlotConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -24,6 +24,7 @@ use crate::blocks::{BlockDesk, BooksTask, Handed, JournalTask};
 use crate::chainwatch::ChainWatch;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
+use crate::control::ControlSocket;
 use crate::health;
 use crate::http;
 use crate::identity::Endpoint;
@@ -187,6 +188,11 @@ impl Start {
             grace,
             Arc::clone(metrics),
         ));
+        match ControlSocket::open(&config.data_dir) {
+            Ok(socket) => drop(tasks.spawn(socket.serve(policies.clone()))),
+            // Miners do without it.
+            Err(error) => tracing::error!("`sluice policy` cannot reach this pool: {error:#}"),
+        }
         tasks.spawn(health::sample(shared.clock, Arc::clone(metrics)));
         tasks.spawn(health::count_reloads(policies.events(), Arc::clone(metrics)));
         let (listeners, stratum_v2) = (doors.listening()?, doors.endpoint()?);
@@ -305,7 +311,9 @@ pub fn slot_config(config: &Config, kind: PolicyKind) -> SlotConfig {
     if let Some(memory) = policy.limits.memory_bytes {
         limits.memory = usize::try_from(memory).unwrap_or(usize::MAX);
     }
-    SlotConfig { file: policy.file.clone(), settings: policy.settings.clone(), limits }
+    let shadow =
+        policy.shadow.clone().map(|file| ShadowConfig { file, settings: policy.shadow_settings.clone() });
+    SlotConfig { file: policy.file.clone(), settings: policy.settings.clone(), limits, shadow }
 }
 
 async fn start_node(config: &Config) -> anyhow::Result<NodeHandle> {

@@ -22,16 +22,24 @@ macro_rules! example {
     };
 }
 
+mod backtest;
 mod books;
 mod ledger_check;
 mod payouts;
+mod plugin;
+mod policy;
 
+pub use backtest::{Backtest, BacktestCommand, BacktestPayout, BacktestVardiff, Shown, Source};
 pub use books::{Audit, Backup, Export, ExportFormat, LedgerCommand, LedgerFile};
 pub use ledger_check::{LedgerCheck, Salvage};
 pub use payouts::{
     Batches, Cancel, Confirm, Csv, DraftPsbt, Hold, List, Listing, Minimum, OwnMinimum, Payouts,
     PayoutsCommand, Prepare, PsbtVersion, Release, Sent, Show,
 };
+pub use plugin::{
+    BenchPlugin, BuildPlugin, Inspect, Kind, Language, NewPlugin, Plugin, PluginCommand, TestPlugin,
+};
+pub use policy::{Change, Pin, Policy, PolicyCommand, PolicyStatus, Promote, Rollback, Unpin};
 
 /// A Bitcoin mining pool whose policies are WebAssembly components, replaced while it runs.
 #[derive(Debug, Parser)]
@@ -49,6 +57,8 @@ pub enum Command {
     Keygen(Keygen),
     Status(Status),
     Plugin(Plugin),
+    Policy(Policy),
+    Backtest(Backtest),
     Audit(Audit),
     #[command(name = "ledger")]
     Ledger(LedgerFile),
@@ -131,31 +141,6 @@ pub struct Status {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
     /// Print the JSON instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Looks at plugins.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = example!("sluice plugin inspect plugins/dist/payout-pplns.wasm"))]
-pub struct Plugin {
-    #[command(subcommand)]
-    pub command: PluginCommand,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub enum PluginCommand {
-    Inspect(Inspect),
-}
-
-/// Says what a plugin is, what it asks for, and whether this pool would take it.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = example!("sluice plugin inspect plugins/dist/payout-pplns.wasm"))]
-pub struct Inspect {
-    /// A component, as a .wasm file.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
 }

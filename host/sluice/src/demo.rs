@@ -15,7 +15,7 @@ use crate::miner::Miner;
 use crate::run::tell_stratum_v2;
 
 /// The shipped policies, so that the program runs anywhere.
-const SHIPPED: [(&str, &[u8]); 5] = [
+pub(crate) const SHIPPED: [(&str, &[u8]); 5] = [
     ("auth-address.wasm", include_bytes!("../../../plugins/dist/auth-address.wasm")),
     ("auth-table.wasm", include_bytes!("../../../plugins/dist/auth-table.wasm")),
     ("vardiff-steady.wasm", include_bytes!("../../../plugins/dist/vardiff-steady.wasm")),

@@ -5,6 +5,7 @@
 
 pub mod accruals;
 pub mod app;
+pub mod backtest;
 pub mod blocks;
 pub mod chain;
 pub mod chainwatch;
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod demo;
 pub mod health;
 pub mod http;

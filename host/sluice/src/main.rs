@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use sluice::cli::{self, Cli, Command, PluginCommand, exit};
+use sluice::cli::{Cli, Command, exit};
 use sluice::config::{Config, LogFormat};
 use sluice::{clock, commands, demo, run};
 use tracing_subscriber::EnvFilter;
@@ -45,12 +45,12 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => commands::check::run(&args.config, run::deeper_problems, out, problems)?,
         Command::Keygen(args) => commands::keygen::run(&args, clock::wall(), out)?,
         Command::Status(args) => commands::status::run(&args, out)?,
+        Command::Backtest(args) => commands::backtest::run(&args.command, out)?,
         Command::Audit(args) => commands::audit::run(&args, out)?,
         Command::Ledger(args) => commands::ledger::run(&args.command, out)?,
         Command::Payouts(args) => commands::payouts::run(&args, out, problems)?,
-        Command::Plugin(cli::Plugin { command: PluginCommand::Inspect(args) }) => {
-            commands::plugin::render(&run::inspect(&args.file)?, args.json, out)?
-        }
+        Command::Policy(args) => commands::policy::run(&args, out, problems)?,
+        Command::Plugin(args) => commands::plugin::run(&args.command, out)?,
         Command::CompileComponent(args) => return Ok(sluice_policy::compile_child_main(args.args)),
     };
     Ok(ExitCode::from(code))

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use sluice_core::policy::PolicyKind;
 use sluice_core::units::Timestamp;
-use sluice_policy::{Loader, Policies, ReloadOutcome};
+use sluice_policy::{Loader, Policies, ReloadOutcome, ShadowConfig, SlotConfig};
 
 use crate::app::{self, Pool};
 use crate::clock;
@@ -109,9 +109,15 @@ pub fn deeper_problems(config: &Config) -> Vec<String> {
     match app::compiler()
         .and_then(|compiler| Ok(Loader::new(&config.data_dir.join("policies"), compiler, config.network)?))
     {
-        Ok(loader) => problems.extend(PolicyKind::ALL.into_iter().filter_map(|kind| {
-            let error = load(&loader, config, kind).err()?;
-            Some(format!("policy.{kind}: {error:#}"))
+        Ok(loader) => problems.extend(PolicyKind::ALL.into_iter().flat_map(|kind| {
+            let slot = app::slot_config(config, kind);
+            let shadow = slot.shadow.clone().map(|ShadowConfig { file, settings }| {
+                let shadow = SlotConfig { file, settings, shadow: None, ..slot.clone() };
+                load(&loader, config, kind, &shadow).err().map(|why| format!("policy.{kind}.shadow: {why:#}"))
+            });
+            let serving =
+                load(&loader, config, kind, &slot).err().map(|why| format!("policy.{kind}: {why:#}"));
+            serving.into_iter().chain(shadow.flatten())
         })),
         Err(error) => problems.push(format!("policy: {error:#}")),
     }
@@ -125,14 +131,13 @@ fn identity_problem(config: &Config, now: Timestamp) -> Option<String> {
     Some(format!("stratum_v2: {error:#}"))
 }
 
-fn load(loader: &Loader, config: &Config, kind: PolicyKind) -> anyhow::Result<()> {
-    let slot = app::slot_config(config, kind);
+fn load(loader: &Loader, config: &Config, kind: PolicyKind, slot: &SlotConfig) -> anyhow::Result<()> {
     let file = config.policy.dir.join(&slot.file);
     let bytes = std::fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
     match kind {
-        PolicyKind::Auth => drop(loader.auth(&bytes, &slot)?),
-        PolicyKind::Vardiff => drop(loader.vardiff(&bytes, &slot)?),
-        PolicyKind::Payout => drop(loader.payout(&bytes, &slot)?),
+        PolicyKind::Auth => drop(loader.auth(&bytes, slot)?),
+        PolicyKind::Vardiff => drop(loader.vardiff(&bytes, slot)?),
+        PolicyKind::Payout => drop(loader.payout(&bytes, slot)?),
     }
     Ok(())
 }

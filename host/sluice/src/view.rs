@@ -10,14 +10,14 @@ use sluice_core::template::Template;
 use sluice_core::units::Timestamp;
 use sluice_ledger::{BlockView, CreditRow, CreditSource, Ledger, LedgerError, LedgerHealth};
 use sluice_node::{ChainHealth, NodeHandle};
-use sluice_policy::{Policies, PolicyStatus};
+use sluice_policy::{Difference, Policies, PolicyStatus, ShadowStatus};
 use tokio::sync::watch;
 
 use crate::clock;
 use crate::http::{
-    AccountInfo, Answer, BalancesInfo, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, MoneyInfo,
-    PayoutInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo, Shares, StratumV2Info, Tip, ViewError,
-    WorkerInfo,
+    AccountInfo, Answer, BalancesInfo, BlockInfo, ByProtocol, Channels, CreditInfo, DifferenceInfo, JobInfo,
+    MoneyInfo, PayoutInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo, ShadowInfo, Shares, StratumV2Info,
+    Tip, ViewError, WorkerInfo,
 };
 use crate::identity::Endpoint;
 use crate::jobs::Posting;
@@ -246,6 +246,40 @@ fn policy_info(status: PolicyStatus) -> PolicyInfo {
         },
         calls: status.figures.calls,
         traps: status.figures.traps,
+        pinned: status.pinned,
+        held: status.held,
+        shadow: status.shadow.map(shadow_info),
+    }
+}
+
+fn shadow_info(status: ShadowStatus) -> ShadowInfo {
+    let difference = |example: Difference| {
+        let Difference { at, input, live, shadow } = example;
+        DifferenceInfo { at: Timestamp(at), input, live, shadow }
+    };
+    let latency = status.figures.latency;
+    ShadowInfo {
+        file: status.file,
+        name: status.name,
+        version: status.version,
+        hash: status.hash,
+        loaded_at: Timestamp(status.loaded_at),
+        state: word(&status.state),
+        error: status.error,
+        against: status.against,
+        compared: status.compared,
+        agreed: status.agreed,
+        differed: status.differed,
+        failed: status.failed,
+        dropped: status.dropped,
+        skipped: status.skipped,
+        calls: status.figures.calls,
+        traps: status.figures.traps,
+        call_mean_nanos: latency.mean_nanos,
+        call_p99_micros: latency.p99_micros,
+        call_max_micros: latency.max_micros,
+        last_failure: status.last_failure,
+        examples: status.examples.into_iter().map(difference).collect(),
     }
 }
 

@@ -127,6 +127,12 @@ impl Guest {
         self
     }
 
+    /// Puts instructions before the body that a function has.
+    pub(crate) fn body_before(self, function: &'static str, first: &str) -> Self {
+        let rest = self.bodies.get(function).cloned().unwrap_or_default();
+        self.body(function, &format!("{first} {rest}"))
+    }
+
     pub(crate) fn version(mut self, version: &'static str) -> Self {
         self.version = version;
         self

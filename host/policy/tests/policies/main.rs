@@ -4,7 +4,10 @@
 
 mod accruals;
 mod answers;
+mod conformance;
 mod guest;
 mod house;
 mod loading;
+mod orders;
 mod reload;
+mod shadow;

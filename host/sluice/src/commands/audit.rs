@@ -117,7 +117,7 @@ fn load(loader: &Loader, cache: &Path, policy: &PolicyRecord) -> Ready {
         memory: MEMORY,
         ..common
     };
-    let config = SlotConfig { file: String::new(), settings, limits };
+    let config = SlotConfig { file: String::new(), settings, limits, shadow: None };
     loader.payout(&wasm, &config).map_err(|error| NoAnswer::Failed(error.to_string()))
 }
 

@@ -1,12 +1,14 @@
 //! The commands that need no pool of their own.
 
 pub mod audit;
+pub mod backtest;
 pub mod check;
 pub mod keygen;
 pub mod ledger;
 pub mod ledger_check;
 pub mod payouts;
 pub mod plugin;
+pub mod policy;
 pub mod status;
 
 mod ticker;

@@ -1,4 +1,15 @@
-//! `sluice plugin inspect`: what a component is, shown. Finding out is the policy host's.
+//! `sluice plugin`: what an author does, each in a room of its own, and `inspect`: what a component is, shown. Finding out
+//! is the policy host's.
+
+mod asking;
+mod bench;
+mod build;
+mod manifest;
+mod recipe;
+mod rust;
+mod starters;
+mod trial;
+mod workshop;
 
 use std::io::{self, Write};
 
@@ -6,7 +17,22 @@ use serde::Serialize;
 use sluice_core::policy::{Descriptor, PolicyKind};
 
 use super::printable;
-use crate::cli::exit;
+use crate::cli::{PluginCommand, exit};
+use crate::run;
+
+/// Does what was asked. The exit code says whether the plugin is fit.
+///
+/// # Errors
+/// What could not be done, and what would help.
+pub fn run(command: &PluginCommand, out: &mut dyn Write) -> anyhow::Result<u8> {
+    match command {
+        PluginCommand::New(args) => starters::run(args, out),
+        PluginCommand::Build(args) => build::run(args, out),
+        PluginCommand::Inspect(args) => Ok(render(&run::inspect(&args.file)?, args.json, out)?),
+        PluginCommand::Test(args) => trial::run(args, out),
+        PluginCommand::Bench(args) => bench::run(args, out),
+    }
+}
 
 /// What was found out about a file, as far as it got.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -227,6 +227,9 @@ fn table(pool: &Value, policies: &Value, ready: &str, out: &mut dyn Write) -> io
     }
     for policy in policies.as_array().into_iter().flatten() {
         row(&shown(&policy["kind"]), policy_line(policy))?;
+        if policy["shadow"].is_object() {
+            row("  shadow", super::policy::shadow_line(&policy["shadow"]))?;
+        }
     }
     Ok(())
 }
@@ -300,7 +303,10 @@ fn policy_line(policy: &Value) -> String {
     let failed = reload["error"]
         .as_str()
         .map_or(String::new(), |error| format!("; last reload {}: {error}", shown(&reload["outcome"])));
-    format!("{name} {version} ({hash}), generation {generation}, {calls} calls, {traps} traps{failed}")
+    let pinned = if policy["pinned"] == Value::Bool(true) { ", pinned" } else { "" };
+    format!(
+        "{name} {version} ({hash}), generation {generation}, {calls} calls, {traps} traps{pinned}{failed}"
+    )
 }
 
 /// A JSON value as a person reads it.

@@ -212,6 +212,10 @@ pub struct Policy {
     pub file: String,
     /// Handed to the plugin as JSON. May hold secrets.
     pub settings: Settings,
+    /// Name of a file in [`Policies::dir`] whose answers are compared with it, and never used.
+    pub shadow: Option<String>,
+    /// What the shadow is told. May hold secrets.
+    pub shadow_settings: Settings,
     pub limits: PolicyLimits,
 }
 
@@ -219,9 +223,12 @@ pub struct Policy {
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&String> = self.settings.keys().collect();
+        let shadow_names: Vec<&String> = self.shadow_settings.keys().collect();
         f.debug_struct("Policy")
             .field("file", &self.file)
             .field("settings (values redacted)", &names)
+            .field("shadow", &self.shadow)
+            .field("shadow_settings (values redacted)", &shadow_names)
             .field("limits", &self.limits)
             .finish()
     }

@@ -137,6 +137,8 @@ pub(super) struct Policies {
 pub(super) struct Policy {
     pub(super) file: Option<At<String>>,
     pub(super) settings: Option<Settings>,
+    pub(super) shadow: Given<String>,
+    pub(super) shadow_settings: Option<Settings>,
     pub(super) fuel: Given<u64>,
     pub(super) deadline_ms: Given<u64>,
     pub(super) memory_mb: Given<u64>,
@@ -324,6 +326,8 @@ fn policies(policies: &mut Section<'_, '_>) -> Policies {
 fn policy(policy: &mut Section<'_, '_>, file: &'static str) -> Policy {
     let file = policy.parsed("file", file, "the name of a .wasm file in policy.dir", wasm);
     let settings = policy.free_table("settings");
+    let shadow = policy.optional("shadow", "the name of a .wasm file in policy.dir", wasm);
+    let shadow_settings = policy.free_table("shadow_settings");
     let [fuel, deadline_ms, memory_mb] = policy.section("limits", |limits| {
         [
             limits.optional_integer("fuel", 10_000..=1_000_000_000_000),
@@ -331,7 +335,7 @@ fn policy(policy: &mut Section<'_, '_>, file: &'static str) -> Policy {
             limits.optional_integer("memory_mb", 1..=4096),
         ]
     });
-    Policy { file, settings, fuel, deadline_ms, memory_mb }
+    Policy { file, settings, shadow, shadow_settings, fuel, deadline_ms, memory_mb }
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

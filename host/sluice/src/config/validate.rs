@@ -349,5 +349,6 @@ fn policy(raw: raw::Policy) -> Option<Policy> {
         deadline: raw.deadline_ms.settled()?.map(Duration::from_millis),
         memory_bytes: raw.memory_mb.settled()?.map(|megabytes| megabytes << 20),
     };
-    Some(Policy { file: value(raw.file)?, settings: raw.settings?, limits })
+    let (shadow, shadow_settings) = (raw.shadow.settled()?, raw.shadow_settings?);
+    Some(Policy { file: value(raw.file)?, settings: raw.settings?, shadow, shadow_settings, limits })
 }

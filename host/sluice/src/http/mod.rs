@@ -29,8 +29,8 @@ pub use money::{
     MoneyInfo, NextBlock, OwedInfo, PayoutInfo, PolicyName,
 };
 pub use view::{
-    Answer, BlockInfo, ByProtocol, Channels, CreditInfo, JobInfo, PolicyInfo, PoolInfo, PoolView, ReloadInfo,
-    Shares, StratumV2Info, Tally, Tip, ViewError, WorkerInfo,
+    Answer, BlockInfo, ByProtocol, Channels, CreditInfo, DifferenceInfo, JobInfo, PolicyInfo, PoolInfo,
+    PoolView, ReloadInfo, ShadowInfo, Shares, StratumV2Info, Tally, Tip, ViewError, WorkerInfo,
 };
 
 /// Requests in work at a time; more are refused with 503.

@@ -3,6 +3,7 @@
 mod account;
 mod money;
 mod protocols;
+mod shadow;
 
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
@@ -142,8 +143,17 @@ impl Page {
                 pill(&reload.outcome),
                 self.ago(reload.at),
             );
+            if policy.pinned {
+                let held = policy.held.as_deref().map_or(String::new(), |held| {
+                    format!(": the changed file {} is not applied", hash(held))
+                });
+                let _ = write!(row, r#"<tr class="pin"><td colspan="9">pinned{held}</td></tr>"#);
+            }
             if let Some(error) = &reload.error {
                 let _ = write!(row, r#"<tr class="why"><td colspan="9">{}</td></tr>"#, escaped(error));
+            }
+            if let Some(shadow) = &policy.shadow {
+                row.push_str(&shadow::rows(shadow));
             }
             row
         };

@@ -204,11 +204,58 @@ pub struct PolicyInfo {
     pub last_reload: ReloadInfo,
     pub calls: u64,
     pub traps: u64,
+    /// Changes of its file and its settings are not applied.
+    pub pinned: bool,
+    /// SHA-256 of the changed file that is not applied for that.
+    pub held: Option<String>,
+    pub shadow: Option<ShadowInfo>,
+}
+
+/// What is compared with a policy on real traffic, and how it does. Counts are since the two came together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShadowInfo {
+    pub file: String,
+    pub name: String,
+    pub version: String,
+    pub hash: String,
+    pub loaded_at: Timestamp,
+    /// `comparing`, `loading`, `backing_off`, `serving` or `refused`.
+    pub state: String,
+    /// Why its file was refused.
+    pub error: Option<String>,
+    /// The generation that it is compared with.
+    pub against: u64,
+    pub compared: u64,
+    pub agreed: u64,
+    pub differed: u64,
+    /// Questions that it gave no usable answer to.
+    pub failed: u64,
+    /// Questions that were not put to it: its queue was full.
+    pub dropped: u64,
+    /// Questions that were not put to it: it was backing off.
+    pub skipped: u64,
+    pub calls: u64,
+    pub traps: u64,
+    pub call_mean_nanos: u64,
+    pub call_p99_micros: u64,
+    pub call_max_micros: u64,
+    pub last_failure: Option<String>,
+    /// Newest first.
+    pub examples: Vec<DifferenceInfo>,
+}
+
+/// An input that the two answered differently, without passwords.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DifferenceInfo {
+    pub at: Timestamp,
+    pub input: String,
+    pub live: String,
+    pub shadow: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReloadInfo {
-    /// `applied`, `unchanged`, `rejected` or `rolled_back`.
+    /// `applied`, `unchanged`, `rejected`, `rolled_back` or `held`.
     pub outcome: String,
     pub at: Timestamp,
     /// Why it was rejected or rolled back.

@@ -8,9 +8,9 @@ use serde_json::Value;
 use sluice::commands::status::{Response, get};
 use sluice::http::{
     AccountInfo, AccountPayoutInfo, AccountWorkerInfo, Answer, BalanceInfo, BalancesInfo, BlockInfo,
-    ByProtocol, Channels, CreditInfo, DoneInfo, Forecast, JobInfo, MoneyInfo, NextBlock, OwedInfo,
-    PayoutInfo, PolicyInfo, PolicyName, PoolInfo, PoolView, ReloadInfo, Shares, StratumV2Info, Tip,
-    ViewError, WorkerInfo, serve,
+    ByProtocol, Channels, CreditInfo, DifferenceInfo, DoneInfo, Forecast, JobInfo, MoneyInfo, NextBlock,
+    OwedInfo, PayoutInfo, PolicyInfo, PolicyName, PoolInfo, PoolView, ReloadInfo, ShadowInfo, Shares,
+    StratumV2Info, Tip, ViewError, WorkerInfo, serve,
 };
 use sluice::metrics::Metrics;
 use sluice_core::ids::Protocol;
@@ -97,6 +97,9 @@ impl PoolView for MadeUp {
             last_reload: last_reload.clone(),
             calls: 12,
             traps: 0,
+            pinned: true,
+            held: None,
+            shadow: Some(shadow()),
         };
         let policies = PolicyKind::ALL.map(policy).to_vec();
         Box::pin(async move { Ok(policies) })
@@ -179,6 +182,37 @@ impl PoolView for MadeUp {
 
     fn before_scrape(&self, metrics: &Metrics) {
         metrics.policy_totals(PolicyKind::Auth, 12, 0);
+    }
+}
+
+fn shadow() -> ShadowInfo {
+    ShadowInfo {
+        file: "next.wasm".to_owned(),
+        name: HOSTILE.to_owned(),
+        version: "2.0.0".to_owned(),
+        hash: "cd".repeat(32),
+        loaded_at: Timestamp(4),
+        state: "comparing".to_owned(),
+        error: None,
+        against: 2,
+        compared: 9,
+        agreed: 7,
+        differed: 2,
+        failed: 1,
+        dropped: 0,
+        skipped: 0,
+        calls: 10,
+        traps: 1,
+        call_mean_nanos: 2500,
+        call_p99_micros: 8,
+        call_max_micros: 9,
+        last_failure: None,
+        examples: vec![DifferenceInfo {
+            at: Timestamp(6),
+            input: HOSTILE.to_owned(),
+            live: "difficulty 1000".to_owned(),
+            shadow: "difficulty 2000".to_owned(),
+        }],
     }
 }
 

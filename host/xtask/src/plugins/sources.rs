@@ -74,7 +74,9 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
-                open.push(path);
+                // What authors start from is no part of what is shipped.
+                let starter = path.join("plugin.toml").is_file();
+                open.extend((!starter).then_some(path));
             } else if is_built_from(&path) {
                 found.push(path);
             }

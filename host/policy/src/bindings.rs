@@ -10,11 +10,11 @@ mod generated {
         inline: "
             package sluice:host;
             world every {
-                import sluice:policy/log@0.1.0;
-                export sluice:policy/lifecycle@0.1.0;
-                export sluice:policy/auth@0.1.0;
-                export sluice:policy/vardiff@0.1.0;
-                export sluice:policy/payout@0.1.0;
+                import sluice:policy/log@0.1.1;
+                export sluice:policy/lifecycle@0.1.1;
+                export sluice:policy/auth@0.1.1;
+                export sluice:policy/vardiff@0.1.1;
+                export sluice:policy/payout@0.1.1;
             }
         ",
         world: "sluice:host/every",

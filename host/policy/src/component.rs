@@ -197,6 +197,6 @@ pub(crate) fn advice(name: &str) -> &'static str {
          componentize-qjs --stub-wasi, componentize-js with disableFeatures: [\"random\", \"stdio\", \"clocks\", \
          \"http\", \"fetch-event\"], or Rust for wasm32-unknown-unknown"
     } else {
-        "sluice:policy/log@0.1.0 is all that a policy may import: remove this one from its world"
+        "sluice:policy/log is all that a policy may import: remove this one from its world"
     }
 }

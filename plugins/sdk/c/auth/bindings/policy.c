@@ -3,14 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `sluice:policy/log@0.1.0`
+// Imported Functions from `sluice:policy/log@0.1.1`
 
-__attribute__((__import_module__("sluice:policy/log@0.1.0"), __import_name__("write")))
+__attribute__((__import_module__("sluice:policy/log@0.1.1"), __import_name__("write")))
 extern void __wasm_import_log_write(int32_t, uint8_t *, size_t);
 
-// Exported Functions from `sluice:policy/lifecycle@0.1.0`
+// Exported Functions from `sluice:policy/lifecycle@0.1.1`
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.1#describe")))
 void __wasm_export_exports_lifecycle_describe_post_return(uint8_t * arg0) {
   if ((*((size_t*) (arg0 + sizeof(void*)))) > 0) {
     free(*((uint8_t **) (arg0 + 0)));
@@ -26,7 +26,7 @@ void __wasm_export_exports_lifecycle_describe_post_return(uint8_t * arg0) {
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.0#configure")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.1#configure")))
 void __wasm_export_exports_lifecycle_configure_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -58,7 +58,7 @@ void __wasm_export_exports_lifecycle_configure_post_return(uint8_t * arg0) {
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.0#self-test")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.1#self-test")))
 void __wasm_export_exports_lifecycle_self_test_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -90,9 +90,9 @@ void __wasm_export_exports_lifecycle_self_test_post_return(uint8_t * arg0) {
   }
 }
 
-// Exported Functions from `sluice:policy/auth@0.1.0`
+// Exported Functions from `sluice:policy/auth@0.1.1`
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/auth@0.1.0#authorize")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/auth@0.1.1#authorize")))
 void __wasm_export_exports_auth_authorize_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -295,7 +295,7 @@ void log_write(log_level_t level, policy_string_t *message) {
   __wasm_import_log_write((int32_t) level, (uint8_t *) (*message).ptr, (*message).len);
 }
 
-__attribute__((__export_name__("sluice:policy/lifecycle@0.1.0#describe")))
+__attribute__((__export_name__("sluice:policy/lifecycle@0.1.1#describe")))
 uint8_t * __wasm_export_exports_lifecycle_describe(void) {
   exports_lifecycle_descriptor_t ret;
   exports_lifecycle_describe(&ret);
@@ -312,7 +312,7 @@ uint8_t * __wasm_export_exports_lifecycle_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("sluice:policy/lifecycle@0.1.0#configure")))
+__attribute__((__export_name__("sluice:policy/lifecycle@0.1.1#configure")))
 uint8_t * __wasm_export_exports_lifecycle_configure(uint8_t * arg, size_t arg0) {
   policy_string_t arg1 = (policy_string_t) { (uint8_t*)(arg), (arg0) };
   exports_lifecycle_result_void_policy_error_t ret;
@@ -353,7 +353,7 @@ uint8_t * __wasm_export_exports_lifecycle_configure(uint8_t * arg, size_t arg0) 
   return ptr;
 }
 
-__attribute__((__export_name__("sluice:policy/lifecycle@0.1.0#self-test")))
+__attribute__((__export_name__("sluice:policy/lifecycle@0.1.1#self-test")))
 uint8_t * __wasm_export_exports_lifecycle_self_test(void) {
   exports_lifecycle_result_void_policy_error_t ret;
   exports_lifecycle_policy_error_t err;
@@ -393,7 +393,7 @@ uint8_t * __wasm_export_exports_lifecycle_self_test(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("sluice:policy/auth@0.1.0#authorize")))
+__attribute__((__export_name__("sluice:policy/auth@0.1.1#authorize")))
 uint8_t * __wasm_export_exports_auth_authorize(uint8_t * arg, size_t arg0, int32_t arg1, uint8_t * arg2, size_t arg3, int32_t arg4, uint8_t * arg5, size_t arg6, uint8_t * arg7, size_t arg8, uint8_t * arg9, size_t arg10, uint8_t * arg11, size_t arg12) {
   policy_option_string_t option;
   switch (arg1) {

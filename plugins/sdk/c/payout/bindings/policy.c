@@ -3,14 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `sluice:policy/log@0.1.0`
+// Imported Functions from `sluice:policy/log@0.1.1`
 
-__attribute__((__import_module__("sluice:policy/log@0.1.0"), __import_name__("write")))
+__attribute__((__import_module__("sluice:policy/log@0.1.1"), __import_name__("write")))
 extern void __wasm_import_log_write(int32_t, uint8_t *, size_t);
 
-// Exported Functions from `sluice:policy/lifecycle@0.1.0`
+// Exported Functions from `sluice:policy/lifecycle@0.1.1`
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.0#describe")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.1#describe")))
 void __wasm_export_exports_lifecycle_describe_post_return(uint8_t * arg0) {
   if ((*((size_t*) (arg0 + sizeof(void*)))) > 0) {
     free(*((uint8_t **) (arg0 + 0)));
@@ -26,7 +26,7 @@ void __wasm_export_exports_lifecycle_describe_post_return(uint8_t * arg0) {
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.0#configure")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.1#configure")))
 void __wasm_export_exports_lifecycle_configure_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -58,7 +58,7 @@ void __wasm_export_exports_lifecycle_configure_post_return(uint8_t * arg0) {
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.0#self-test")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/lifecycle@0.1.1#self-test")))
 void __wasm_export_exports_lifecycle_self_test_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -90,10 +90,10 @@ void __wasm_export_exports_lifecycle_self_test_post_return(uint8_t * arg0) {
   }
 }
 
-// Exported Functions from `sluice:policy/payout@0.1.0`
+// Exported Functions from `sluice:policy/payout@0.1.1`
 
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/payout@0.1.0#settle")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/payout@0.1.1#settle")))
 void __wasm_export_exports_payout_settle_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -140,7 +140,7 @@ void __wasm_export_exports_payout_settle_post_return(uint8_t * arg0) {
   }
 }
 
-__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/payout@0.1.0#accrue")))
+__attribute__((__weak__, __export_name__("cabi_post_sluice:policy/payout@0.1.1#accrue")))
 void __wasm_export_exports_payout_accrue_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -390,7 +390,7 @@ void log_write(log_level_t level, policy_string_t *message) {
   __wasm_import_log_write((int32_t) level, (uint8_t *) (*message).ptr, (*message).len);
 }
 
-__attribute__((__export_name__("sluice:policy/lifecycle@0.1.0#describe")))
+__attribute__((__export_name__("sluice:policy/lifecycle@0.1.1#describe")))
 uint8_t * __wasm_export_exports_lifecycle_describe(void) {
   exports_lifecycle_descriptor_t ret;
   exports_lifecycle_describe(&ret);
@@ -407,7 +407,7 @@ uint8_t * __wasm_export_exports_lifecycle_describe(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("sluice:policy/lifecycle@0.1.0#configure")))
+__attribute__((__export_name__("sluice:policy/lifecycle@0.1.1#configure")))
 uint8_t * __wasm_export_exports_lifecycle_configure(uint8_t * arg, size_t arg0) {
   policy_string_t arg1 = (policy_string_t) { (uint8_t*)(arg), (arg0) };
   exports_lifecycle_result_void_policy_error_t ret;
@@ -448,7 +448,7 @@ uint8_t * __wasm_export_exports_lifecycle_configure(uint8_t * arg, size_t arg0) 
   return ptr;
 }
 
-__attribute__((__export_name__("sluice:policy/lifecycle@0.1.0#self-test")))
+__attribute__((__export_name__("sluice:policy/lifecycle@0.1.1#self-test")))
 uint8_t * __wasm_export_exports_lifecycle_self_test(void) {
   exports_lifecycle_result_void_policy_error_t ret;
   exports_lifecycle_policy_error_t err;
@@ -488,7 +488,7 @@ uint8_t * __wasm_export_exports_lifecycle_self_test(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("sluice:policy/payout@0.1.0#describe-plan")))
+__attribute__((__export_name__("sluice:policy/payout@0.1.1#describe-plan")))
 uint8_t * __wasm_export_exports_payout_describe_plan(void) {
   exports_payout_plan_t ret;
   exports_payout_describe_plan(&ret);
@@ -521,7 +521,7 @@ uint8_t * __wasm_export_exports_payout_describe_plan(void) {
   return ptr;
 }
 
-__attribute__((__export_name__("sluice:policy/payout@0.1.0#settle")))
+__attribute__((__export_name__("sluice:policy/payout@0.1.1#settle")))
 uint8_t * __wasm_export_exports_payout_settle(int32_t arg, int32_t arg0, int64_t arg1, int64_t arg2, int64_t arg3, double arg4, uint8_t * arg5, size_t arg6, double arg7, uint8_t * arg8, size_t arg9) {
   exports_payout_round_t arg10 = (exports_payout_round_t) {
     (bool) arg,
@@ -578,7 +578,7 @@ uint8_t * __wasm_export_exports_payout_settle(int32_t arg, int32_t arg0, int64_t
   return ptr;
 }
 
-__attribute__((__export_name__("sluice:policy/payout@0.1.0#accrue")))
+__attribute__((__export_name__("sluice:policy/payout@0.1.1#accrue")))
 uint8_t * __wasm_export_exports_payout_accrue(uint8_t * arg, size_t arg0) {
   exports_payout_list_tally_t arg1 = (exports_payout_list_tally_t) { (exports_payout_tally_t*)(arg), (arg0) };
   exports_payout_result_list_accrual_policy_error_t ret;

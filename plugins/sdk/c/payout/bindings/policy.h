@@ -184,8 +184,11 @@ typedef struct exports_payout_tally_t {
   uint32_t   height;
   exports_payout_sats_t   subsidy;
   exports_payout_sats_t   fees;
+  // No share is credited with more.
   exports_payout_difficulty_t   network_difficulty;
+  // Of this tally: each has its own.
   double   work_unit;
+  // One for each account with work on the template, sorted by account.
   exports_payout_list_contribution_t   contributions;
 } exports_payout_tally_t;
 
@@ -195,7 +198,8 @@ typedef struct exports_payout_accrual_t {
   // Known to the pool, each once; not the house.
   policy_string_t   account;
   // All of an answer together are at most what the work is expected to bring: of each tally its reward times its
-  // work over the network difficulty.
+  // work over the network difficulty, that in work units, rounded to the nearest and at least 1; and a satoshi for each
+  // tally, for rounding. Of one account at most 184,467 BTC, which is 2^64 millionths of a satoshi.
   exports_payout_sats_t   sats;
   // Millionths of a satoshi on top, below 1,000,000, so that nothing is lost where little work is credited often. The
   // host books whole satoshis and carries the rest to the next accrual.
@@ -235,18 +239,18 @@ typedef struct {
   } val;
 } exports_payout_result_list_accrual_policy_error_t;
 
-// Imported Functions from `sluice:policy/log@0.1.0`
+// Imported Functions from `sluice:policy/log@0.1.1`
 // Writes a line to the host's log, marked with the plugin's name. Bounded in length, in lines per call and in lines
 // per second; what is beyond is cut or dropped and counted. A panic hook that writes here turns a bare
 // "unreachable" into a message.
 extern void log_write(log_level_t level, policy_string_t *message);
 
-// Exported Functions from `sluice:policy/lifecycle@0.1.0`
+// Exported Functions from `sluice:policy/lifecycle@0.1.1`
 void exports_lifecycle_describe(exports_lifecycle_descriptor_t *ret);
 bool exports_lifecycle_configure(policy_string_t *settings, exports_lifecycle_policy_error_t *err);
 bool exports_lifecycle_self_test(exports_lifecycle_policy_error_t *err);
 
-// Exported Functions from `sluice:policy/payout@0.1.0`
+// Exported Functions from `sluice:policy/payout@0.1.1`
 void exports_payout_describe_plan(exports_payout_plan_t *ret);
 bool exports_payout_settle(exports_payout_round_t *round, exports_payout_list_entitlement_t *ret, exports_payout_policy_error_t *err);
 bool exports_payout_accrue(exports_payout_list_tally_t *tallies, exports_payout_list_accrual_t *ret, exports_payout_policy_error_t *err);

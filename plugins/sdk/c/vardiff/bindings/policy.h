@@ -194,18 +194,18 @@ typedef struct {
   } val;
 } exports_vardiff_result_list_decision_policy_error_t;
 
-// Imported Functions from `sluice:policy/log@0.1.0`
+// Imported Functions from `sluice:policy/log@0.1.1`
 // Writes a line to the host's log, marked with the plugin's name. Bounded in length, in lines per call and in lines
 // per second; what is beyond is cut or dropped and counted. A panic hook that writes here turns a bare
 // "unreachable" into a message.
 extern void log_write(log_level_t level, policy_string_t *message);
 
-// Exported Functions from `sluice:policy/lifecycle@0.1.0`
+// Exported Functions from `sluice:policy/lifecycle@0.1.1`
 void exports_lifecycle_describe(exports_lifecycle_descriptor_t *ret);
 bool exports_lifecycle_configure(policy_string_t *settings, exports_lifecycle_policy_error_t *err);
 bool exports_lifecycle_self_test(exports_lifecycle_policy_error_t *err);
 
-// Exported Functions from `sluice:policy/vardiff@0.1.0`
+// Exported Functions from `sluice:policy/vardiff@0.1.1`
 bool exports_vardiff_open(exports_vardiff_opening_t *opening, exports_vardiff_decision_t *ret, exports_vardiff_policy_error_t *err);
 bool exports_vardiff_review_all(exports_vardiff_list_review_t *reviews, exports_vardiff_list_decision_t *ret, exports_vardiff_policy_error_t *err);
 

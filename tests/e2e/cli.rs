@@ -19,7 +19,7 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn every_command_has_help_with_an_example() -> Result<()> {
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 30] = [
         &["demo"],
         &["run"],
         &["check"],
@@ -27,6 +27,10 @@ fn every_command_has_help_with_an_example() -> Result<()> {
         &["status"],
         &["plugin"],
         &["plugin", "inspect"],
+        &["plugin", "new"],
+        &["plugin", "build"],
+        &["plugin", "test"],
+        &["plugin", "bench"],
         &["audit"],
         &["ledger"],
         &["ledger", "export"],

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod backtest;
 mod classes;
 mod cli;
 mod crash;
@@ -13,11 +14,16 @@ mod files;
 #[path = "../../host/policy/tests/policies/guest.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "a workbench of another package's tests")]
 mod guest;
+mod hostile;
+mod interrupted;
 mod keeping;
+mod limits;
+mod lookup;
 mod mishaps;
 mod nodes;
 mod paying;
 mod pipelined;
+mod promotion;
 mod regtest;
 mod reload;
 mod reorg;

@@ -24,7 +24,7 @@ async fn shadowed(shadow: &[u8]) -> Result<Pool> {
 }
 
 /// Runs `sluice policy`; its exit code and what it says.
-async fn policy(pool: &Pool, words: &[&str]) -> Result<(Option<i32>, String)> {
+pub(crate) async fn policy(pool: &Pool, words: &[&str]) -> Result<(Option<i32>, String)> {
     let mut command = Command::new(binary::sluice()?);
     command.arg("policy").args(words).arg("--config").arg(pool.config()).env("NO_COLOR", "1");
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
@@ -33,21 +33,26 @@ async fn policy(pool: &Pool, words: &[&str]) -> Result<(Option<i32>, String)> {
 }
 
 /// The same, where it is to succeed.
-async fn obeyed(pool: &Pool, words: &[&str]) -> Result<String> {
+pub(crate) async fn obeyed(pool: &Pool, words: &[&str]) -> Result<String> {
     let (code, said) = policy(pool, words).await?;
     ensure!(code == Some(0), "{words:?}: {said}");
     Ok(said)
 }
 
 async fn vardiff_until(pool: &Pool, is: impl Fn(&Value) -> bool) -> Result<Value> {
+    until(pool, "vardiff", is).await
+}
+
+/// Waits until a policy is as wanted.
+pub(crate) async fn until(pool: &Pool, kind: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
     let look = |policies: &Value| {
-        let policy = policies.as_array()?.iter().find(|one| one["kind"] == "vardiff")?;
+        let policy = policies.as_array()?.iter().find(|one| one["kind"] == kind)?;
         is(policy).then(|| policy.clone())
     };
     http::json_until(pool.http, "/api/v1/policies", RELOAD, look).await
 }
 
-fn hash(bytes: &[u8]) -> String {
+pub(crate) fn hash(bytes: &[u8]) -> String {
     sha256::Hash::hash(bytes).to_string()
 }
 

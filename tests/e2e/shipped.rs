@@ -21,7 +21,12 @@ fn check_takes_every_shipped_configuration() {
     .expect("a link");
     let mut count = 0;
     for entry in std::fs::read_dir(root.join("config")).expect("there") {
-        let name = entry.expect("readable").file_name();
+        let entry = entry.expect("readable");
+        if entry.file_type().expect("readable").is_dir() {
+            // Scenarios of backtests, which are read by tests of their own.
+            continue;
+        }
+        let name = entry.file_name();
         std::fs::copy(root.join("config").join(&name), config.join(&name)).expect("copied");
         let output = Command::new(binary::sluice().expect("built"))
             .args(["check", "--config"])

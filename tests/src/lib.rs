@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod bitcoind;
+pub mod browser;
 pub mod fake_node;
 pub mod http;
 pub mod ledger;

@@ -16,6 +16,8 @@ pub const SOLO: &str = "payout-solo.wasm";
 pub const PPLNS: &str = "payout-pplns.wasm";
 pub const TIDES: &str = "payout-tides.wasm";
 pub const FPPS: &str = "payout-fpps.wasm";
+/// In the place of [`AUTH`], where a service is to be asked.
+pub const DIRECTORY: &str = "auth-directory.wasm";
 /// In the place of [`AUTH`].
 pub const TABLE: &str = "auth-table.wasm";
 

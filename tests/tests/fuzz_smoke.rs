@@ -15,6 +15,9 @@ mod targets;
 
 /// Mutations of each seed.
 const ROUNDS: usize = 1500;
+/// The same, where each is a component that has to be compiled, or an instance that has to be made.
+const COMPONENTS: usize = 12;
+const ANSWERS: usize = 300;
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
@@ -62,12 +65,15 @@ fn mutate(rng: &mut TestRng, bytes: &mut Vec<u8>, other: &[u8]) {
 }
 
 fn smoke(target: &str, run: fn(&[u8])) {
-    let seeds = seeds(target);
+    smoke_with(&seeds(target), ROUNDS, run);
+}
+
+fn smoke_with(seeds: &[Vec<u8>], rounds: usize, run: fn(&[u8])) {
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     for (index, seed) in seeds.iter().enumerate() {
         run(seed);
         let other = &seeds[(index + 1) % seeds.len()];
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             let mut bytes = seed.clone();
             mutate(&mut rng, &mut bytes, other);
             run(&bytes);
@@ -108,4 +114,24 @@ fn sv2_handshake() {
 #[test]
 fn config() {
     smoke("config", targets::config::run);
+}
+
+#[test]
+fn policy_answer() {
+    let seeds = seeds("policy_answer");
+    // All but one that is an error.
+    let answers = seeds.iter().filter(|seed| targets::policy_answer::answered(seed)).count();
+    assert_eq!(answers, seeds.len() - 1);
+    smoke_with(&seeds, ANSWERS, targets::policy_answer::run);
+}
+
+#[test]
+fn policy_component() {
+    let mut all = seeds("policy_component");
+    let frozen = seeds("../../vectors/components/0.1.0");
+    let frozen: Vec<_> = frozen.into_iter().filter(|file| file.starts_with(b"\0asm")).collect();
+    // Some want settings, and some a login that they know.
+    assert!(frozen.iter().filter(|file| targets::policy_component::answered(file)).count() >= 4);
+    all.extend(frozen);
+    smoke_with(&all, COMPONENTS, targets::policy_component::run);
 }

@@ -7,6 +7,7 @@
 //!
 //! Pure: no socket, file, clock or randomness. Time and entropy are arguments.
 
+pub mod base64;
 pub mod channel;
 pub mod coinbase;
 pub mod extranonce;

@@ -71,7 +71,7 @@ pub use names::NAMES_LIMIT;
 pub use open::Durability;
 pub use query::{Balance, BlockView, CreditRow, CreditSource, ROWS_LIMIT, Totals, WorkerRow};
 pub use readonly::{FileError, database_in};
-pub use recorded::{Recorded, RecordedRound, RecordedShare, RecordedWork, RecordedWorker};
+pub use recorded::{Extent, Recorded, RecordedRound, RecordedShare, RecordedWork, RecordedWorker};
 pub use salvage::{Salvaged, SalvagedTable, salvage};
 pub use templates::{TEMPLATES_LIMIT, TemplateFacts};
 pub use walk::LostRows;

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use sluice_core::bitcoin::BlockHash;
 use sluice_core::bitcoin::hashes::Hash;
 use sluice_core::ids::{AccountId, AccountName, ShareSeq, WorkerId};
@@ -39,12 +39,23 @@ pub struct RecordedShare {
     pub difficulty: Difficulty,
 }
 
-/// A settled round of a block that counts, asked as another plan wants it asked.
+/// How much there is on record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Shares that are left in the log, and the number of the last.
+    pub shares: u64,
+    pub last: u64,
+    /// Settled rounds of blocks that count.
+    pub rounds: u64,
+}
+
+/// A settled round of a block that counts, asked as other plans want it asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordedRound {
     pub block: BlockHash,
-    /// What the other policy is to be asked; `None` where its window reaches into shares of which only hours are left.
-    pub question: Option<Round>,
+    /// What policies of these plans are to be asked, in their order; `None` where the window reaches into shares of which
+    /// only hours are left.
+    pub questions: Vec<Option<Round>>,
     /// What was asked, and answered.
     pub asked: Round,
     pub answer: Vec<Entitlement>,
@@ -83,6 +94,22 @@ impl Recorded {
         &self.workers
     }
 
+    /// How much there is; a pool that runs adds to it.
+    ///
+    /// # Errors
+    /// [`FileError`]: the log cannot be read.
+    pub fn extent(&self) -> Result<Extent, FileError> {
+        let text = "SELECT (SELECT min(seq) FROM shares), (SELECT max(seq) FROM shares), \
+                    (SELECT count(*) FROM rounds r JOIN blocks b ON b.id = r.block \
+                     WHERE b.state IN ('accepted', 'immature', 'mature'))";
+        let extent = |row: &Row<'_>| {
+            let seqs: (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+            let (first, last) = (seqs.0.map_or(1, unsigned), seqs.1.map_or(0, unsigned));
+            Ok(Extent { shares: (last + 1).saturating_sub(first), last, rounds: unsigned(row.get(2)?) })
+        };
+        Ok(self.connection.query_row(text, [], extent)?)
+    }
+
     /// Every share that is left, oldest first; returns how many there were.
     ///
     /// # Errors
@@ -103,13 +130,14 @@ impl Recorded {
         Ok(count)
     }
 
-    /// Every settled round of a block that counts, in the order of the blocks, until told to stop.
+    /// Every settled round of a block that counts, in the order of the blocks, until told to stop. The write-ahead log of a
+    /// pool that runs grows until this ends.
     ///
     /// # Errors
     /// [`FileError`]: the log cannot be read, or a record is not what the ledger writes.
     pub fn rounds(
         &self,
-        plan: Plan,
+        plans: &[Plan],
         visit: &mut dyn FnMut(RecordedRound) -> ControlFlow<()>,
     ) -> Result<(), FileError> {
         // One moment for all: the pool may fold its log meanwhile.
@@ -125,8 +153,9 @@ impl Recorded {
             let asked: Round = serde_json::from_str(&input).map_err(LedgerError::from)?;
             let answer = serde_json::from_str(&answer).map_err(LedgerError::from)?;
             let block = BlockHash::from_byte_array(row.get(0)?);
-            let question = self.question(&mut replay, block, plan, &asked)?;
-            if visit(RecordedRound { block, question, asked, answer }).is_break() {
+            let questions = plans.iter().map(|plan| self.question(&mut replay, block, *plan, &asked));
+            let questions = questions.collect::<Result<_, _>>()?;
+            if visit(RecordedRound { block, questions, asked, answer }).is_break() {
                 break;
             }
         }

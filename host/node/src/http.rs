@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bitcoincore_rpc::jsonrpc::{self, Request, Response};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use sluice_core::base64;
 
 /// The largest answer taken. A full block's template is below 20 MB of JSON; more is refused.
 const BODY_LIMIT: usize = 64 << 20;
@@ -343,17 +344,7 @@ impl jsonrpc::client::Transport for Http {
 
 /// `Basic` and the base64 of `USER:PASSWORD` (RFC 7617).
 pub(crate) fn basic(credentials: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::from("Basic ");
-    for group in credentials.as_bytes().chunks(3) {
-        let bits =
-            group.iter().fold(0u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = (bits >> (18 - 6 * place)) & 63;
-            text.push(if place <= group.len() { char::from(DIGITS[digit as usize]) } else { '=' });
-        }
-    }
-    text
+    format!("Basic {}", base64::encode(credentials.as_bytes()))
 }
 
 #[cfg(test)]

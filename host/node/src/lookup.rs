@@ -15,12 +15,8 @@ use sluice_core::bitcoin::{
 
 use crate::address::NodeAddress;
 use crate::bitcoind::NodeConfig;
-use crate::rpc::{Rpc, RpcError};
+use crate::rpc::{OUT_OF_RANGE, Rpc, RpcError, UNKNOWN};
 
-/// Core's RPC_INVALID_ADDRESS_OR_KEY: it knows no such block or transaction.
-const UNKNOWN: i32 = -5;
-/// Core's RPC_INVALID_PARAMETER: its chain is shorter.
-const OUT_OF_RANGE: i32 = -8;
 /// JSON-RPC: Core before version 24 has no `gettxspendingprevout`.
 const NO_SUCH_METHOD: i32 = -32601;
 
@@ -31,10 +27,6 @@ pub struct BlockPlace {
     pub height: u32,
     /// The tip has one; `None` beside the best chain.
     pub confirmations: Option<u32>,
-    /// The header's time, in seconds.
-    pub time: u32,
-    /// `None` for the genesis block.
-    pub previous: Option<BlockHash>,
 }
 
 /// A transaction that a node has.
@@ -328,18 +320,10 @@ fn place(rpc: &Rpc, hash: BlockHash, timeout: Duration) -> Result<BlockPlace, Rp
         /// -1 beside the best chain.
         confirmations: i64,
         height: u32,
-        time: u32,
-        previousblockhash: Option<BlockHash>,
     }
     let told: Told = rpc.call("getblockheader", &[json!(hash)], timeout)?;
     let confirmations = u32::try_from(told.confirmations).ok();
-    Ok(BlockPlace {
-        hash,
-        height: told.height,
-        confirmations,
-        time: told.time,
-        previous: told.previousblockhash,
-    })
+    Ok(BlockPlace { hash, height: told.height, confirmations })
 }
 
 /// `None` where the node refuses with one of these codes.

@@ -18,6 +18,10 @@ use crate::place::Place;
 use crate::sink::SubmitAnswer;
 use crate::template::{Received, TemplateError, encode_hex};
 
+/// Core's RPC_INVALID_ADDRESS_OR_KEY: it knows no such block or transaction.
+pub(crate) const UNKNOWN: i32 = -5;
+/// Core's RPC_INVALID_PARAMETER: its chain is shorter.
+pub(crate) const OUT_OF_RANGE: i32 = -8;
 /// A cookie file is one short line; more than this is not one.
 const COOKIE_LIMIT: usize = 4096;
 
@@ -151,10 +155,6 @@ impl Rpc {
     /// # Errors
     /// As [`Rpc::chain_info`].
     pub fn place(&self, hash: BlockHash, height: u32, timeout: Duration) -> Result<Place, RpcError> {
-        /// Core's RPC_INVALID_ADDRESS_OR_KEY: it has no such block.
-        const UNKNOWN: i32 = -5;
-        /// Core's RPC_INVALID_PARAMETER: its chain is shorter.
-        const OUT_OF_RANGE: i32 = -8;
         match self.confirmations(hash, timeout) {
             Ok(Some(confirmations)) => return Ok(Place::InChain { confirmations }),
             Ok(None) | Err(RpcError::Refused { code: UNKNOWN, .. }) => {}

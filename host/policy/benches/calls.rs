@@ -3,7 +3,7 @@
 //! Run with `cargo bench -p sluice-policy`. A shipped component that is not built is skipped by name.
 
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use sluice_core::policy::payout::{
 use sluice_core::policy::vardiff::{ChannelFacts, Decision, Memo, Opening, Review, VardiffPolicy};
 use sluice_core::policy::{Client, PolicyFailure, PolicyKind};
 use sluice_core::units::{Difficulty, Timestamp};
-use sluice_policy::{Compiler, Loader, Policies, PolicyConfig, SlotConfig};
+use sluice_policy::lookup::Outside;
+use sluice_policy::{Compiler, Loader, Policies, PolicyConfig, ShadowConfig, ShadowState, SlotConfig};
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
@@ -213,21 +214,55 @@ fn calls(c: &mut Criterion) {
     }
     let native = Policies::native(Box::new(Native), Box::new(Native), Box::new(Native)).expect("threads");
     through_slot(c, "native", &native);
+    slots(c, root.path());
+}
+
+/// Through a slot, alone and beside a shadow: the same component under another hash.
+fn slots(c: &mut Criterion, root: &Path) {
+    const SHADOW: &str = "shadow.wasm";
+    let Some(mut variant) = shipped("auth-address") else { return };
+    let dir = root.join("plugins");
+    std::fs::create_dir(&dir).expect("a directory");
+    for name in ["auth-address", "vardiff-steady", "payout-pplns"] {
+        let Some(bytes) = shipped(name) else { return };
+        std::fs::write(dir.join(format!("{name}.wasm")), bytes).expect("room");
+    }
+    // A custom section without content, called "x".
+    variant.extend([0, 2, 1, b'x']);
+    std::fs::write(dir.join(SHADOW), variant).expect("room");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for (name, shadow) in [("auth-address", None), ("auth-address beside a shadow", Some(SHADOW))] {
+        let config = slot_config(&dir, root.join(format!("slots-{}", shadow.is_some())), shadow);
+        let policies = runtime.block_on(Policies::start(config)).expect("they start");
+        let comparing = || {
+            let status = policies.status();
+            let shadow = status.first().and_then(|auth| auth.shadow.as_ref());
+            shadow.is_some_and(|shadow| shadow.state == ShadowState::Comparing)
+        };
+        while shadow.is_some() && !comparing() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        through_slot(c, name, &policies);
+        policies.shutdown();
+    }
+}
+
+fn slot_config(dir: &Path, cache_dir: PathBuf, shadow: Option<&str>) -> PolicyConfig {
     let slot = |kind, name: &str| with_settings(SlotConfig::new(kind, &format!("{name}.wasm")), kind);
-    let started = Policies::start(PolicyConfig {
-        dir: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist"),
-        cache_dir: root.path().join("slots"),
+    let mut auth = slot(PolicyKind::Auth, "auth-address");
+    let settings = auth.settings.clone();
+    auth.shadow = shadow.map(|file| ShadowConfig { file: file.to_owned(), settings });
+    PolicyConfig {
+        dir: dir.to_owned(),
+        cache_dir,
         network: Network::Regtest,
         compiler: Compiler::InProcess,
-        auth: slot(PolicyKind::Auth, "auth-address"),
+        auth,
         vardiff: slot(PolicyKind::Vardiff, "vardiff-steady"),
         payout: slot(PolicyKind::Payout, "payout-pplns"),
         poll_interval: PolicyConfig::POLL_INTERVAL,
         debounce: PolicyConfig::DEBOUNCE,
-    });
-    match tokio::runtime::Runtime::new().expect("a runtime").block_on(started) {
-        Ok(policies) => through_slot(c, "auth-address", &policies),
-        Err(error) => eprintln!("the slot with components is skipped: {error}"),
+        outside: Outside::offline(),
     }
 }
 

@@ -9,54 +9,83 @@ use sluice_core::policy::{PolicyFailure, PolicyKind};
 use tokio::sync::oneshot;
 
 use crate::bindings::auth as wit;
-use crate::check::{bad_answer, client, difficulty, printable};
-use crate::instance::Instance;
+use crate::check::{bad_answer, client, difficulty, printable, without};
+use crate::instance::{GuestStore, Instance};
 use crate::load::{Interface, Loaded};
+use crate::lookup::{Beyond, Findings, Request, Script, Service, Session, Waiter, Waiting, Waits};
 use crate::policies::TRY_LATER;
 use crate::shadow::{Unlike, verdict};
-use crate::slot::{Desk, Kind};
+use crate::slot::{Desk, Kind, Wake};
 
 /// A login that waits for its answer.
 pub(crate) struct AuthJob {
-    pub(crate) login: Login,
-    pub(crate) reply: oneshot::Sender<Result<Grant, Refusal>>,
+    login: Login,
+    reply: oneshot::Sender<Answer>,
+    findings: Findings,
 }
+
+impl AuthJob {
+    pub(crate) fn new(login: Login, reply: oneshot::Sender<Answer>) -> Self {
+        Self { login, reply, findings: Findings::default() }
+    }
+}
+
+impl Waits for AuthJob {
+    fn findings(&mut self) -> &mut Findings {
+        &mut self.findings
+    }
+
+    async fn gone(&mut self) {
+        self.reply.closed().await;
+    }
+
+    fn try_later(self) {
+        let _ = self.reply.send(Err(Refusal::TryLater(TRY_LATER.to_owned())));
+    }
+}
+
+/// A login with what was looked up for it: to be gone through again.
+#[derive(Clone)]
+pub(crate) struct Recorded {
+    login: Login,
+    findings: Findings,
+    beyond: Beyond,
+}
+
+/// The most bytes of answers that a login takes along as a sample.
+const SAMPLE_BYTES: usize = 64 << 10;
 
 pub(crate) struct Auth;
 
 impl Kind for Auth {
     const KIND: PolicyKind = PolicyKind::Auth;
     const BAD_ANSWERS: u32 = 64;
-    type Policy = dyn AuthPolicy;
+    type Policy = Gate;
     type Job = AuthJob;
-    type Sample = Login;
+    type Sample = Recorded;
+    /// Logins that wait, where something may be looked up.
+    type Aside = Option<Waiting<AuthJob>>;
     const SHADOW_QUEUE: usize = 1024;
     type Case = AuthCase;
     type Memory = ();
 
-    fn instance(loaded: &Arc<Loaded>) -> Result<Box<dyn AuthPolicy>, PolicyFailure> {
-        Ok(Box::new(WasmAuth::new(loaded)?))
+    fn aside(lookup: Option<&Arc<Service>>, wake: Wake<Self>) -> Self::Aside {
+        lookup.map(|service| Waiting::new(service.clone(), Box::new(move || wake.wake())))
+    }
+
+    fn instance(loaded: &Arc<Loaded>) -> Result<Box<Gate>, PolicyFailure> {
+        Ok(Box::new(Gate::Component(WasmAuth::new(loaded)?)))
     }
 
     fn serve(desk: &mut Desk<Self>, jobs: &mut Vec<AuthJob>) {
-        for AuthJob { login, reply } in jobs.drain(..) {
-            // The miner is gone.
-            if reply.is_closed() {
-                continue;
-            }
-            let answer = desk.ask(1, |policy| policy.authorize(&login));
-            let well = answer.is_ok();
-            desk.shadow(1, || AuthCase { login: login.clone(), live: answer.clone() });
-            let answer = answer.unwrap_or_else(|_| Err(Refusal::TryLater(TRY_LATER.to_owned())));
-            let _ = reply.send(answer);
-            if well {
-                desk.sample(login);
-            }
+        let returned: Vec<_> = desk.aside().iter().flat_map(Waiting::returned).collect();
+        for waiter in returned.into_iter().chain(jobs.drain(..).map(Waiter::new)) {
+            answer(desk, waiter);
         }
     }
 
-    fn try_on(policy: &mut Self::Policy, sample: &Login) -> Result<(), PolicyFailure> {
-        policy.authorize(sample).map(|_| ())
+    fn try_on(policy: &mut Self::Policy, sample: &Recorded) -> Result<(), PolicyFailure> {
+        policy.go_through(sample).map(|_| ())
     }
 
     /// Alike: the same grant, or a refusal of the same sort.
@@ -67,30 +96,53 @@ impl Kind for Auth {
     ) -> Result<Vec<Unlike>, PolicyFailure> {
         let differ =
             |live: &Answer, shadow: &Answer| (!alike(live, shadow)).then(|| [tell(live), tell(shadow)]);
-        let answers = verdict(&case.live, policy.authorize(&case.login), differ, tell)?;
-        let Login { username, client, .. } = &case.login;
+        let answers = verdict(&case.live, policy.go_through(&case.asked), differ, tell)?;
+        let Login { username, client, .. } = &case.asked.login;
         let input = || format!("{username} by {} ({})", client.protocol, client.agent);
         Ok(answers.map(|answers| Unlike { input: input(), answers }).into_iter().collect())
     }
 
     fn redact(case: &AuthCase, text: String) -> String {
-        match case.login.password.as_deref() {
-            // Shorter ones guard nothing ("x"), and are parts of words.
-            Some(password) if password.len() >= SECRET_LENGTH => text.replace(password, "***"),
-            _ => text,
-        }
+        without(text, case.asked.login.password.as_deref().unwrap_or(""))
     }
 }
 
 type Answer = Result<Grant, Refusal>;
 
-/// The shortest password that is kept out of examples, in bytes.
-const SECRET_LENGTH: usize = 3;
-
 /// A login and what the miner was told.
 pub(crate) struct AuthCase {
-    login: Login,
+    asked: Recorded,
     live: Result<Answer, PolicyFailure>,
+}
+
+/// Asks about one login; one that needs to know more waits aside.
+fn answer(desk: &mut Desk<Auth>, mut waiter: Waiter<AuthJob>) {
+    let AuthJob { login, reply, findings } = &mut waiter.job;
+    // The miner is gone.
+    if reply.is_closed() {
+        return;
+    }
+    let beyond = desk.aside().as_ref().map_or(Beyond::Silent, Waiting::beyond);
+    let ask = |gate: &mut Gate| gate.ask(login, findings, &beyond);
+    let answer = match desk.ask_in_turns(1, ask, |turn| matches!(turn, Turn::Answered(_))) {
+        Ok(Turn::Wants(request)) => {
+            if let Some(waiting) = desk.aside() {
+                waiting.wait(waiter, request);
+            }
+            return;
+        }
+        Ok(Turn::Answered(answer)) => Ok(answer),
+        Err(failure) => Err(failure),
+    };
+    let AuthJob { login, reply, findings } = waiter.job;
+    let beyond = desk.aside().as_ref().map_or(Beyond::Silent, Waiting::recorded);
+    let asked = Recorded { login, findings, beyond };
+    desk.shadow(1, || AuthCase { asked: asked.clone(), live: answer.clone() });
+    // Before the answer goes out: whoever has it may count on its being tried.
+    if answer.is_ok() && asked.findings.bytes() <= SAMPLE_BYTES {
+        desk.sample(asked);
+    }
+    let _ = reply.send(answer.unwrap_or_else(|_| Err(Refusal::TryLater(TRY_LATER.to_owned()))));
 }
 
 fn alike(live: &Answer, shadow: &Answer) -> bool {
@@ -124,11 +176,48 @@ fn tell(answer: &Answer) -> String {
     text
 }
 
+/// What the slot asks.
+pub(crate) enum Gate {
+    Native(Box<dyn AuthPolicy>),
+    Component(WasmAuth),
+}
+
+/// What a call came to.
+pub(crate) enum Turn {
+    Answered(Answer),
+    /// The call is over, and its instance with it: once this is looked up, it begins anew.
+    Wants(Request),
+}
+
+impl Gate {
+    fn ask(
+        &mut self,
+        login: &Login,
+        findings: &mut Findings,
+        beyond: &Beyond,
+    ) -> Result<Turn, PolicyFailure> {
+        match self {
+            Self::Native(policy) => policy.authorize(login).map(Turn::Answered),
+            Self::Component(policy) => {
+                policy.instance.hide(login.password.as_deref().into_iter());
+                let turn = policy.ask(login, findings, beyond);
+                turn.map_err(|failure| policy.instance.without_secrets(failure))
+            }
+        }
+    }
+
+    /// Asks with what was found before and nothing else.
+    fn go_through(&mut self, recorded: &Recorded) -> Result<Answer, PolicyFailure> {
+        self.ask(&recorded.login, &mut recorded.findings.clone(), &recorded.beyond)?.answered()
+    }
+}
+
 /// The auth policy behind the contract.
 pub(crate) struct WasmAuth {
     instance: Instance,
     guest: wit::Guest,
     network: Network,
+    looks_up: bool,
 }
 
 impl WasmAuth {
@@ -136,22 +225,70 @@ impl WasmAuth {
         let mut instance = loaded.instance()?;
         let Interface::Auth(indices) = &loaded.interface else { return Err(loaded.wrong_kind()) };
         let guest = instance.load(|store, instance| indices.load(store, instance))?;
-        Ok(Self { instance, guest, network: loaded.network })
+        Ok(Self { instance, guest, network: loaded.network, looks_up: loaded.looks_up })
     }
-}
 
-impl AuthPolicy for WasmAuth {
-    fn authorize(&mut self, login: &Login) -> Result<Result<Grant, Refusal>, PolicyFailure> {
+    /// Asks with what was found so far. Where that grows, the call has been told it.
+    pub(crate) fn ask(
+        &mut self,
+        login: &Login,
+        findings: &mut Findings,
+        beyond: &Beyond,
+    ) -> Result<Turn, PolicyFailure> {
         let question = wit::Login {
             username: &login.username,
             password: login.password.as_deref(),
             client: client(&login.client),
         };
         let guest = &self.guest;
-        match self.instance.call(1, |store| guest.call_authorize(store, question))? {
-            Ok(answer) => grant(&answer, self.network),
-            Err(answer) => Ok(Err(refusal(&answer))),
+        let call = |store: &mut GuestStore| guest.call_authorize(store, question);
+        if !self.looks_up {
+            return self
+                .instance
+                .call(1, call)
+                .and_then(|said| checked(said, self.network))
+                .map(Turn::Answered);
         }
+        let session = Session::new(std::mem::take(findings), beyond.clone());
+        let (said, session) = self.instance.call_with(session, call);
+        let (found, wanted) = session.map(Session::end).unwrap_or_default();
+        *findings = found;
+        match wanted {
+            Some(request) => Ok(Turn::Wants(request)),
+            None => said.and_then(|said| checked(said, self.network)).map(Turn::Answered),
+        }
+    }
+
+    /// Asks with an author's answers in place of a service's.
+    pub(crate) fn ask_scripted(
+        &mut self,
+        login: &Login,
+        script: Arc<dyn Script>,
+    ) -> Result<Answer, PolicyFailure> {
+        self.ask(login, &mut Findings::default(), &Beyond::Script(script))?.answered()
+    }
+}
+
+impl Turn {
+    fn answered(self) -> Result<Answer, PolicyFailure> {
+        match self {
+            Self::Answered(answer) => Ok(answer),
+            Self::Wants(_) => Err(PolicyFailure::Unavailable("it wants to look up something new".to_owned())),
+        }
+    }
+}
+
+impl AuthPolicy for WasmAuth {
+    /// Whatever it looks up is unavailable.
+    fn authorize(&mut self, login: &Login) -> Result<Answer, PolicyFailure> {
+        self.ask(login, &mut Findings::default(), &Beyond::Silent)?.answered()
+    }
+}
+
+fn checked(said: Result<wit::Grant, wit::Refusal>, network: Network) -> Result<Answer, PolicyFailure> {
+    match said {
+        Ok(answer) => grant(&answer, network),
+        Err(answer) => Ok(Err(refusal(&answer))),
     }
 }
 

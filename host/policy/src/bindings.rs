@@ -11,6 +11,7 @@ mod generated {
             package sluice:host;
             world every {
                 import sluice:policy/log@0.1.1;
+                import sluice:policy/lookup@0.1.1;
                 export sluice:policy/lifecycle@0.1.1;
                 export sluice:policy/auth@0.1.1;
                 export sluice:policy/vardiff@0.1.1;
@@ -24,4 +25,4 @@ mod generated {
 }
 
 pub(crate) use generated::exports::sluice::policy::{auth, lifecycle, payout, vardiff};
-pub(crate) use generated::sluice::policy::{log, types};
+pub(crate) use generated::sluice::policy::{log, lookup, types};

@@ -29,6 +29,49 @@ pub(crate) fn bounded(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(safe).collect()
 }
 
+/// The shortest secret that is kept out of texts, in bytes: shorter ones guard nothing ("x"), and are parts of words.
+const SECRET_LENGTH: usize = 3;
+
+/// The text with stars in the place of a secret.
+pub(crate) fn without(text: String, secret: &str) -> String {
+    if secret.len() >= SECRET_LENGTH && text.contains(secret) { text.replace(secret, "***") } else { text }
+}
+
+/// What a call is told and nobody else may read: it stays out of the log and of what is told of a failure.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Those of the next call.
+    pub(crate) fn replace<'a>(&mut self, secrets: impl Iterator<Item = &'a str>) {
+        self.0.clear();
+        for secret in secrets.filter(|secret| secret.len() >= SECRET_LENGTH) {
+            // Machines of one miner have one password, and come together.
+            if self.0.last().is_none_or(|last| last != secret) {
+                self.0.push(secret.to_owned());
+            }
+        }
+    }
+
+    /// The text without them; the longest first, since one may be a part of another.
+    pub(crate) fn hidden(&self, text: String) -> String {
+        let mut found: Vec<&String> = self.0.iter().filter(|secret| text.contains(secret.as_str())).collect();
+        found.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        found.into_iter().fold(text, |text, secret| text.replace(secret.as_str(), "***"))
+    }
+}
+
+/// The failure in other words.
+pub(crate) fn reworded(failure: PolicyFailure, words: impl Fn(String) -> String) -> PolicyFailure {
+    match failure {
+        PolicyFailure::BadInput(text) => PolicyFailure::BadInput(words(text)),
+        PolicyFailure::BadAnswer(text) => PolicyFailure::BadAnswer(words(text)),
+        PolicyFailure::Internal(text) => PolicyFailure::Internal(words(text)),
+        PolicyFailure::Trap(text) => PolicyFailure::Trap(words(text)),
+        PolicyFailure::Unavailable(text) => PolicyFailure::Unavailable(words(text)),
+    }
+}
+
 /// An answer that breaks a rule.
 pub(crate) fn bad_answer(why: impl Display) -> PolicyFailure {
     PolicyFailure::BadAnswer(bounded(&why.to_string(), 2 * TEXT_LIMIT))

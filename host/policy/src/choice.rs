@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sluice_core::policy::PolicyKind;
@@ -56,7 +56,14 @@ impl Choice {
 #[derive(Debug)]
 pub(crate) struct Choices {
     path: PathBuf,
-    made: Mutex<BTreeMap<PolicyKind, Choice>>,
+    made: Mutex<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    choices: BTreeMap<PolicyKind, Choice>,
+    /// What stands here stands on disk.
+    kept: bool,
 }
 
 impl Choices {
@@ -69,24 +76,44 @@ impl Choices {
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        Ok(Self { path, made: Mutex::new(made) })
+        Ok(Self { path, made: Mutex::new(Made { choices: made, kept: true }) })
     }
 
     pub(crate) fn of(&self, kind: PolicyKind) -> Option<Choice> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(&kind).cloned()
+        self.made().choices.get(&kind).cloned()
+    }
+
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what could not be written before.
+    ///
+    /// # Errors
+    /// It still cannot.
+    pub(crate) fn retry(&self) -> io::Result<()> {
+        self.keep(&mut self.made())
+    }
+
+    fn keep(&self, made: &mut Made) -> io::Result<()> {
+        if !made.kept {
+            replace(&self.path, &serde_json::to_vec_pretty(&made.choices).map_err(io::Error::from)?)?;
+            made.kept = true;
+        }
+        Ok(())
     }
 
     /// Makes, changes or takes back the choice of a kind, on disk before this returns.
     pub(crate) fn set(&self, kind: PolicyKind, choice: Option<Choice>) -> io::Result<()> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.get(&kind) == choice.as_ref() {
-            return Ok(());
+        let mut made = self.made();
+        if made.choices.get(&kind) != choice.as_ref() {
+            made.kept = false;
+            match choice {
+                Some(choice) => drop(made.choices.insert(kind, choice)),
+                None => drop(made.choices.remove(&kind)),
+            }
         }
-        match choice {
-            Some(choice) => drop(made.insert(kind, choice)),
-            None => drop(made.remove(&kind)),
-        }
-        replace(&self.path, &serde_json::to_vec_pretty(&*made).map_err(io::Error::from)?)
+        self.keep(&mut made)
     }
 }
 

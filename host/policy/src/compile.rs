@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
+use sluice_core::policy::PolicyKind;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -19,6 +21,7 @@ use crate::config::Compiler;
 use crate::engine::engine;
 use crate::error::{LoadError, StartError};
 use crate::foreign::{confine_child, map_compiled};
+use crate::kept::Shelf;
 
 /// The longest that compiling may take; a Python component takes up to 20 s on a busy machine.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -26,7 +29,7 @@ const COMPILE_TIMEOUT: Duration = Duration::from_secs(180);
 const CHILD_POLL: Duration = Duration::from_millis(5);
 /// What a child may say of its failure, in bytes.
 const MESSAGE_LIMIT: u64 = 4096;
-/// Compiled forms that are kept; the oldest go when the cache is opened.
+/// Compiled forms that are kept; what was not used for longest goes first.
 const COMPILED_LIMIT: usize = 32;
 /// The child's exit code for a component that does not compile: the same every time, so it is remembered.
 const REFUSED: u8 = 3;
@@ -37,9 +40,11 @@ pub(crate) fn content_hash(bytes: &[u8]) -> String {
 }
 
 /// The hidden subcommand that [`Compiler::Child`] runs: `IN.wasm OUT`, the last two arguments. Reads a component, writes
-/// its machine code, fsynced. Exits with 0, 3 where the component does not compile, 1 for anything else.
+/// its machine code, fsynced. Exits with 0, 3 where the component does not compile, 1 for anything else; also when its
+/// parent ends.
 pub fn compile_child_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     confine_child();
+    end_with_the_parent();
     let args: Vec<OsString> = args.into_iter().collect();
     let [input, output] = args.as_slice() else {
         eprintln!("usage: IN.wasm OUT");
@@ -61,7 +66,19 @@ pub fn compile_child_main(args: impl IntoIterator<Item = OsString>) -> ExitCode 
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// The parent never writes to the pipe that is standard input: its end is the parent's end. By hand there is no pipe.
+fn end_with_the_parent() {
+    let is_pipe = fs::metadata("/proc/self/fd/0").is_ok_and(|meta| meta.file_type().is_fifo());
+    if is_pipe {
+        thread::spawn(|| {
+            // However it ends.
+            let _ = std::io::stdin().read(&mut [0]);
+            std::process::exit(1);
+        });
+    }
+}
+
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = File::options().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
@@ -80,11 +97,10 @@ impl Hasher for Feed {
     }
 }
 
-/// Compiled code by content, and every component ever loaded.
+/// Compiled code by content, and the components it was made from.
 pub(crate) struct CodeCache {
     code: PathBuf,
-    /// Kept for ever, so that an audit can run a component again.
-    wasm: PathBuf,
+    shelf: Shelf,
     /// Engine and crate: code of another version is another file.
     made_by: String,
     engine: Engine,
@@ -95,15 +111,15 @@ impl CodeCache {
     /// # Errors
     /// A directory that cannot be made, or that others may write.
     pub(crate) fn open(dir: &Path, compiler: Compiler, engine: Engine) -> Result<Self, StartError> {
-        let (code, wasm) = (dir.join("code"), dir.join(crate::kept::DIR));
-        for private in [dir, &code, &wasm] {
+        let (code, shelf) = (dir.join("code"), Shelf::new(dir));
+        for private in [dir, &code].into_iter().chain(shelf.dirs()) {
             make_private(private).map_err(|why| StartError::Cache { path: private.to_owned(), why })?;
         }
         let mut feed = Feed(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut feed);
         let made_by = format!("{}-{}", &hex::encode(feed.0.finalize())[..16], env!("CARGO_PKG_VERSION"));
-        prune(&code);
-        Ok(Self { code, wasm, made_by, engine, compiler })
+        prune(&code, COMPILED_LIMIT, &|_| false);
+        Ok(Self { code, shelf, made_by, engine, compiler })
     }
 
     /// The component ready to be instantiated; compiled where that was not done before.
@@ -116,7 +132,6 @@ impl CodeCache {
         hash: &str,
         superseded: &dyn Fn() -> bool,
     ) -> Result<Component, LoadError> {
-        let source = self.keep(bytes, hash)?;
         let target = self.code.join(format!("{hash}-{}.cwasm", self.made_by));
         let refusal = target.with_extension("refused");
         if let Ok(why) = fs::read_to_string(&refusal) {
@@ -124,12 +139,15 @@ impl CodeCache {
         }
         if target.exists() {
             match map_compiled(&self.engine, &target) {
-                Ok(component) => return Ok(component),
+                Ok(component) => {
+                    used(&target);
+                    return Ok(component);
+                }
                 Err(error) => self.discard(&target, &error)?,
             }
         }
         let aside = self.aside("cwasm");
-        let made = self.compile(bytes, &source, &aside, superseded);
+        let made = self.compile(bytes, &aside, superseded);
         if let Err(LoadError::Compile(why)) = &made {
             self.remember(&refusal, why);
         }
@@ -139,21 +157,25 @@ impl CodeCache {
             let _ = fs::remove_file(&aside);
         }
         placed?;
-        map_compiled(&self.engine, &target).map_err(|error| LoadError::Compile(format!("{error:#}")))
+        let component =
+            map_compiled(&self.engine, &target).map_err(|error| compile_error(&format!("{error:#}")));
+        // Every version of a policy that is being worked on is another file.
+        prune(&self.code, COMPILED_LIMIT, &|_| false);
+        component
     }
 
-    /// Stores a component under its hash.
-    fn keep(&self, bytes: &[u8], hash: &str) -> Result<PathBuf, LoadError> {
-        let path = self.wasm.join(format!("{hash}.wasm"));
-        if !path.exists() {
-            let aside = self.aside("wasm");
-            write_new(&aside, bytes)
-                .and_then(|()| fs::rename(&aside, &path))
-                // An audit may need it after a power cut.
-                .and_then(|()| File::open(&self.wasm)?.sync_all())
-                .map_err(|error| self.broken(&error))?;
-        }
-        Ok(path)
+    /// See [`Shelf::tidy`].
+    pub(crate) fn tidy(&self) {
+        self.shelf.tidy();
+    }
+
+    /// Stores a component that was proved, under its hash and before it serves; it stays while the answer lives.
+    ///
+    /// # Errors
+    /// [`LoadError::Cache`].
+    pub(crate) fn keep(&self, kind: PolicyKind, bytes: &[u8], hash: &str) -> Result<Arc<str>, LoadError> {
+        let aside = self.aside("wasm");
+        self.shelf.keep(kind, bytes, hash, &aside).map_err(|error| self.broken(&error))
     }
 
     /// A name of its own beside the others.
@@ -183,13 +205,7 @@ impl CodeCache {
         }
     }
 
-    fn compile(
-        &self,
-        bytes: &[u8],
-        source: &Path,
-        output: &Path,
-        superseded: &dyn Fn() -> bool,
-    ) -> Result<(), LoadError> {
+    fn compile(&self, bytes: &[u8], output: &Path, superseded: &dyn Fn() -> bool) -> Result<(), LoadError> {
         match &self.compiler {
             Compiler::InProcess => {
                 let code = self
@@ -199,22 +215,33 @@ impl CodeCache {
                 write_new(output, &code).map_err(|error| self.broken(&error))
             }
             Compiler::Child { program, args } => {
-                let child = Command::new(program)
-                    .args(args)
-                    .args([source, output])
-                    .env_clear()
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .map_err(|error| LoadError::Compiler {
-                        status: format!("{} did not start", program.display()),
-                        said: error.to_string(),
-                    })?;
-                watch_child(child, superseded)
+                let source = self.aside("wasm");
+                let made = write_new(&source, bytes)
+                    .map_err(|error| self.broken(&error))
+                    .and_then(|()| spawn(program, args, &source, output))
+                    .and_then(|child| watch_child(child, COMPILE_TIMEOUT, superseded));
+                // It may never have been written.
+                let _ = fs::remove_file(&source);
+                made
             }
         }
     }
+}
+
+fn spawn(program: &Path, args: &[OsString], source: &Path, output: &Path) -> Result<Child, LoadError> {
+    Command::new(program)
+        .args(args)
+        .args([source, output])
+        .env_clear()
+        // Held open until the child has ended: by that it notices when this process ends.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| LoadError::Compiler {
+            status: format!("{} did not start", program.display()),
+            said: error.to_string(),
+        })
 }
 
 fn compile_error(why: &str) -> LoadError {
@@ -222,7 +249,7 @@ fn compile_error(why: &str) -> LoadError {
 }
 
 /// Waits for a compiling child, and ends it where it takes too long or a newer file arrived.
-fn watch_child(mut child: Child, superseded: &dyn Fn() -> bool) -> Result<(), LoadError> {
+fn watch_child(mut child: Child, limit: Duration, superseded: &dyn Fn() -> bool) -> Result<(), LoadError> {
     let stderr = child.stderr.take();
     let said = thread::spawn(move || {
         let mut text = String::new();
@@ -237,8 +264,8 @@ fn watch_child(mut child: Child, superseded: &dyn Fn() -> bool) -> Result<(), Lo
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) if superseded() => return end(child, LoadError::Superseded),
-            Ok(None) if began.elapsed() >= COMPILE_TIMEOUT => {
-                return end(child, LoadError::CompileTimeout { seconds: COMPILE_TIMEOUT.as_secs() });
+            Ok(None) if began.elapsed() >= limit => {
+                return end(child, LoadError::CompileTimeout { seconds: limit.as_secs() });
             }
             Ok(None) => thread::sleep(CHILD_POLL),
             Err(error) => return end(child, compile_error(&error.to_string())),
@@ -282,15 +309,25 @@ fn tempname(dir: &Path) -> PathBuf {
     dir.join(format!(".probe-{}-{nanos}", std::process::id()))
 }
 
-/// Keeps the newest; what is mapped somewhere stays mapped.
-fn prune(code: &Path) {
-    let Ok(entries) = fs::read_dir(code) else { return };
+/// Renews the time by which [`prune`] goes.
+pub(crate) fn used(file: &Path) {
+    // Where that is refused it goes sooner, and is made again when it is needed.
+    let _ = File::options().append(true).open(file).and_then(|file| file.set_modified(SystemTime::now()));
+}
+
+/// Keeps the newest files of a directory and those that are spared; what is mapped somewhere stays mapped.
+pub(crate) fn prune(dir: &Path, limit: usize, spared: &dyn Fn(&Path) -> bool) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
     let mut files: Vec<(SystemTime, PathBuf)> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     files.sort_by(|a, b| b.cmp(a));
-    for (_, path) in files.into_iter().skip(COMPILED_LIMIT) {
+    for (_, path) in files.into_iter().skip(limit).filter(|(_, path)| !spared(path)) {
+        // Gone already, or for the next time.
         let _ = fs::remove_file(path);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use sluice_core::policy::PolicyKind;
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::Engine;
 
+use crate::check::{TEXT_LIMIT, bounded};
 use crate::error::LoadError;
 
 /// The largest component, in bytes. CPython's has 18 MB.
@@ -14,11 +15,15 @@ pub(crate) const SIZE_LIMIT: u64 = 64 << 20;
 const NAMES_LIMIT: usize = 1000;
 
 const PACKAGE: &str = "sluice:policy/";
+const LOOKUP: &str = "lookup";
 /// The track of the contract that this host speaks: every 0.1.x.
 const TRACK: (u64, u64) = (0, 1);
 const VERSION: &str = "0.1.x";
 
-/// Names at a component's surface.
+/// The longest name that is shown, in bytes. Names of interfaces are shorter; a longer one is none that is granted.
+const NAME_LIMIT: usize = 200;
+
+/// Names at a component's surface, printable: they reach logs, pages and terminals.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outline {
     pub(crate) imports: Vec<String>,
@@ -47,12 +52,12 @@ impl Outline {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
-                        outline.imports.push(import.map_err(malformed)?.name.name.to_owned());
+                        outline.imports.push(bounded(import.map_err(malformed)?.name.name, NAME_LIMIT));
                     }
                 }
                 Payload::ComponentExportSection(section) if depth == 0 => {
                     for export in section {
-                        outline.exports.push(export.map_err(malformed)?.name.name.to_owned());
+                        outline.exports.push(bounded(export.map_err(malformed)?.name.name, NAME_LIMIT));
                     }
                 }
                 _ => {}
@@ -64,11 +69,11 @@ impl Outline {
         Ok(outline)
     }
 
-    /// Refuses what no policy is granted, and what is not `kind` at the version this host speaks. Extra exports are
-    /// normal, and never called.
-    pub(crate) fn check(&self, kind: PolicyKind) -> Result<(), LoadError> {
+    /// Refuses what no policy is granted, lookups where nothing may be looked up, and what is not `kind` at the version
+    /// this host speaks. Extra exports are normal, and never called.
+    pub(crate) fn check(&self, kind: PolicyKind, may_look_up: bool) -> Result<(), LoadError> {
         for name in &self.imports {
-            check_import(kind, name)?;
+            check_import(kind, name, may_look_up)?;
         }
         for interface in ["lifecycle", kind.label()] {
             self.check_export(kind, interface)?;
@@ -114,6 +119,10 @@ impl Outline {
         PolicyKind::ALL.into_iter().filter(exports).collect()
     }
 
+    pub(crate) fn looks_up(&self) -> bool {
+        self.imports.iter().any(|name| Access::to(PolicyKind::Auth, name) == Access::ByGrant)
+    }
+
     /// The version of the contract that it was built against.
     pub(crate) fn wit_version(&self) -> Option<String> {
         self.exports
@@ -124,7 +133,8 @@ impl Outline {
 }
 
 fn malformed(error: impl fmt::Display) -> LoadError {
-    LoadError::Malformed(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    let why = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    LoadError::Malformed(bounded(&why, 2 * TEXT_LIMIT))
 }
 
 fn list(names: &[String]) -> String {
@@ -174,19 +184,34 @@ impl<'a> Version<'a> {
     }
 }
 
-/// Whether an import is granted.
-pub(crate) fn granted(name: &str) -> bool {
-    // `types` holds no function.
-    Version::of(name).is_some_and(|version| version.spoken() && matches!(version.interface, "log" | "types"))
+/// Who may import something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Everybody,
+    /// Where the configuration grants it a URL.
+    ByGrant,
+    Nobody,
 }
 
-fn check_import(kind: PolicyKind, name: &str) -> Result<(), LoadError> {
-    if granted(name) {
-        return Ok(());
+impl Access {
+    pub(crate) fn to(kind: PolicyKind, name: &str) -> Self {
+        let interface = Version::of(name).filter(Version::spoken).map(|version| version.interface);
+        match interface {
+            // `types` holds no function.
+            Some("log" | "types") => Self::Everybody,
+            Some(LOOKUP) if kind == PolicyKind::Auth => Self::ByGrant,
+            _ => Self::Nobody,
+        }
     }
-    match Version::of(name).filter(|version| !version.spoken()) {
-        Some(version) => Err(LoadError::World { kind, why: version.unspoken() }),
-        None => Err(LoadError::Import { name: name.to_owned(), advice: advice(name) }),
+}
+
+fn check_import(kind: PolicyKind, name: &str, may_look_up: bool) -> Result<(), LoadError> {
+    match (Access::to(kind, name), Version::of(name).filter(|version| !version.spoken())) {
+        (Access::Everybody, _) => Ok(()),
+        (Access::ByGrant, _) if may_look_up => Ok(()),
+        (Access::ByGrant, _) => Err(LoadError::Lookup { name: name.to_owned() }),
+        (Access::Nobody, Some(version)) => Err(LoadError::World { kind, why: version.unspoken() }),
+        (Access::Nobody, None) => Err(LoadError::Import { name: name.to_owned(), advice: advice(name) }),
     }
 }
 
@@ -194,8 +219,11 @@ fn check_import(kind: PolicyKind, name: &str) -> Result<(), LoadError> {
 pub(crate) fn advice(name: &str) -> &'static str {
     if name.starts_with("wasi:") {
         "policies have no files, network, environment, clock or randomness: build with componentize-py --stub-wasi, \
-         componentize-qjs --stub-wasi, componentize-js with disableFeatures: [\"random\", \"stdio\", \"clocks\", \
+         componentize-qjs --stub-wasi --sync, componentize-js with disableFeatures: [\"random\", \"stdio\", \"clocks\", \
          \"http\", \"fetch-event\"], or Rust for wasm32-unknown-unknown"
+    } else if Version::of(name).is_some_and(|version| version.interface == LOOKUP) {
+        "only an auth policy may look things up: what vardiff and payout policies answer depends on their arguments and \
+         settings alone"
     } else {
         "sluice:policy/log is all that a policy may import: remove this one from its world"
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use sluice_core::policy::PolicyKind;
 
+use crate::lookup::{LookupConfig, Outside};
+
 /// Settings of a policy: the operator's table as a JSON object.
 pub type Settings = Map<String, Value>;
 
@@ -26,6 +28,8 @@ pub struct PolicyConfig {
     pub poll_interval: Duration,
     /// How long a file must lie still before it is read.
     pub debounce: Duration,
+    /// How the requests of an auth policy leave the host.
+    pub outside: Outside,
 }
 
 impl PolicyConfig {
@@ -50,6 +54,8 @@ pub struct SlotConfig {
     pub limits: Limits,
     /// What is compared with it on real traffic, within the same limits.
     pub shadow: Option<ShadowConfig>,
+    /// What it may look up; its shadow too. Auth policies only.
+    pub lookup: LookupConfig,
 }
 
 /// A policy that is asked beside the one that serves.
@@ -63,7 +69,18 @@ pub struct ShadowConfig {
 impl SlotConfig {
     /// `file` without settings, with the limits of its kind.
     pub fn new(kind: PolicyKind, file: &str) -> Self {
-        Self { file: file.to_owned(), settings: Settings::new(), limits: Limits::of(kind), shadow: None }
+        Self {
+            file: file.to_owned(),
+            settings: Settings::new(),
+            limits: Limits::of(kind),
+            shadow: None,
+            lookup: LookupConfig::default(),
+        }
+    }
+
+    /// Whether a policy that imports `lookup` may serve.
+    pub(crate) fn may_look_up(&self) -> bool {
+        !self.lookup.grants.is_empty()
     }
 }
 
@@ -78,7 +95,7 @@ pub enum Compiler {
 }
 
 /// What a guest may use. Beyond a limit the call is stopped and counts as a trap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Instructions a call may take, as wasmtime counts fuel; about 2 to 6 million a millisecond.
     pub fuel: u64,
@@ -94,6 +111,8 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Log lines a call may write; the rest is dropped and counted.
     pub log_lines: u32,
+    /// Log lines that all instances of a generation may write in a second; the rest is dropped and counted.
+    pub log_lines_per_second: u32,
     /// Calls that may wait. One more gets the kind's default.
     pub queue: usize,
 }
@@ -103,7 +122,9 @@ impl Limits {
     pub fn of(kind: PolicyKind) -> Self {
         let common = Self::default();
         match kind {
-            PolicyKind::Auth | PolicyKind::Vardiff => Self { queue: 16_384, ..common },
+            // One login at a time.
+            PolicyKind::Auth => Self { fuel_per_item: 0, queue: 16_384, ..common },
+            PolicyKind::Vardiff => Self { queue: 16_384, ..common },
             PolicyKind::Payout => Self {
                 fuel: 4_000_000_000,
                 deadline: Duration::from_secs(30),
@@ -125,6 +146,7 @@ impl Default for Limits {
             table_elements: 200_000,
             answer_bytes: 1 << 20,
             log_lines: 32,
+            log_lines_per_second: 50,
             queue: 1024,
         }
     }

@@ -19,6 +19,11 @@ pub enum LoadError {
     Malformed(String),
     #[error("it imports {name:?}, which no policy is granted; {advice}")]
     Import { name: String, advice: &'static str },
+    #[error(
+        "it imports {name:?}, and the configuration grants it no URL to ask; an entry [[policy.auth.lookup]] with \
+         url = \"https://...\" grants one"
+    )]
+    Lookup { name: String },
     #[error("it is no {kind} policy: {why}")]
     World { kind: PolicyKind, why: String },
     #[error("compiling failed: {0}")]

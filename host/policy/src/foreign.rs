@@ -18,21 +18,34 @@ pub(crate) fn map_compiled(engine: &Engine, file: &Path) -> wasmtime::Result<Com
     unsafe { Component::deserialize_file(engine, file) }
 }
 
-/// The most address space of a compiling child, in bytes; CPython's component takes a tenth.
-const CHILD_MEMORY: libc::rlim_t = 4 << 30;
+/// The most address space of a compiling child, in bytes; CPython's component takes a fifth.
+const CHILD_MEMORY: libc::rlim_t = 2 << 30;
 /// The most processor time of a compiling child, in seconds: it ends even where its parent is gone.
 const CHILD_SECONDS: libc::rlim_t = 600;
+/// The largest file that a compiling child may write, in bytes: the code of a component of 64 MiB has a quarter of it.
+const CHILD_FILE: libc::rlim_t = 1 << 30;
 /// Compiling gives way to everything else.
 const CHILD_NICENESS: libc::c_int = 15;
 
-/// Makes this process a polite and bounded one. Best effort: a limit that is refused is done without.
+/// Makes this process a polite and bounded one. Best effort: a limit that is refused is done without. One that is tighter
+/// already stays.
 pub(crate) fn confine_child() {
-    let memory = libc::rlimit { rlim_cur: CHILD_MEMORY, rlim_max: CHILD_MEMORY };
-    let seconds = libc::rlimit { rlim_cur: CHILD_SECONDS, rlim_max: CHILD_SECONDS };
-    // SAFETY: plain system calls on integers and structs that live through the call.
+    // Where the machine is out of memory this process is the one to go, not the pool.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    for (resource, most) in
+        [(libc::RLIMIT_AS, CHILD_MEMORY), (libc::RLIMIT_CPU, CHILD_SECONDS), (libc::RLIMIT_FSIZE, CHILD_FILE)]
+    {
+        let mut now = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: plain system calls on integers and a struct that lives through the calls.
+        unsafe {
+            libc::getrlimit(resource, &raw mut now);
+            let limit = now.rlim_cur.min(most);
+            let new = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+            libc::setrlimit(resource, &raw const new);
+        }
+    }
+    // SAFETY: a plain system call on an integer.
     unsafe {
-        libc::setrlimit(libc::RLIMIT_AS, &raw const memory);
-        libc::setrlimit(libc::RLIMIT_CPU, &raw const seconds);
         libc::nice(CHILD_NICENESS);
     }
 }

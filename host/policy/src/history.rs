@@ -95,6 +95,8 @@ struct Inner {
     /// Oldest first.
     entries: VecDeque<Entry>,
     lines: usize,
+    /// The last line is not there, or not whole: the file is written anew before it grows.
+    torn: bool,
 }
 
 impl History {
@@ -106,7 +108,7 @@ impl History {
         let path = dir.join(FILE);
         let (entries, clean) = read(&path)?;
         let lines = entries.len();
-        let history = Self { path, inner: Mutex::new(Inner { entries, lines }) };
+        let history = Self { path, inner: Mutex::new(Inner { entries, lines, torn: false }) };
         if !clean {
             tracing::warn!(file = %history.path.display(), "lines of the policies' history cannot be read; they are left out");
             history.rewrite(&mut history.locked())?;
@@ -128,8 +130,9 @@ impl History {
             inner.entries.pop_front();
         }
         inner.lines += 1;
-        let written =
-            if inner.lines > 2 * KEPT { self.rewrite(&mut inner) } else { append(&self.path, &line) };
+        let anew = inner.torn || inner.lines > 2 * KEPT;
+        let written = if anew { self.rewrite(&mut inner) } else { append(&self.path, &line) };
+        inner.torn = written.is_err();
         if let Err(error) = written {
             tracing::error!(file = %self.path.display(), %error, "a change of a policy is not on record on disk");
         }
@@ -164,6 +167,21 @@ impl History {
         let inner = self.locked();
         let served = |entry: &&Entry| entry.kind == kind && entry.to == hash && entry.settings.is_some();
         inner.entries.iter().rev().find(served)?.settings.clone()
+    }
+
+    /// What served before the latest change of a kind, and with which settings, where that was less than `age`
+    /// (milliseconds) before `now` and is not itself a return by recovery.
+    pub(crate) fn lately_before(&self, kind: PolicyKind, now: u64, age: u64) -> Option<(String, String)> {
+        let inner = self.locked();
+        let serves =
+            |entry: &&Entry| entry.kind == kind && !matches!(entry.action, Action::Pinned | Action::Unpinned);
+        let mut changes = inner.entries.iter().rev().filter(serves);
+        let last = changes.next()?;
+        if last.at.saturating_add(age) <= now || last.who == By::Recovery.to_string() {
+            return None;
+        }
+        let earlier = changes.find(|one| (&one.to, &one.settings) != (&last.to, &last.settings))?;
+        Some((earlier.to.clone(), earlier.settings.clone()?))
     }
 
     /// What served before `hash` did, as far back as the record goes.

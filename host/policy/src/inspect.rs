@@ -5,7 +5,7 @@ use serde::Serialize;
 use sluice_core::policy::{Descriptor, PolicyKind};
 
 use crate::compile::content_hash;
-use crate::component::{Outline, advice, granted};
+use crate::component::{Access, Outline, advice};
 use crate::config::SlotConfig;
 use crate::error::LoadError;
 use crate::load::{Candidate, Loader};
@@ -15,7 +15,7 @@ use crate::load::{Candidate, Loader};
 pub struct Import {
     pub name: String,
     pub granted: bool,
-    /// What removes it, where it is not granted.
+    /// Where it is not granted: what removes it. Where it is: what the configuration has to say for it.
     pub advice: Option<&'static str>,
 }
 
@@ -63,14 +63,17 @@ impl Inspection {
         self.kinds = outline.kinds();
         self.wit_version = outline.wit_version();
         self.exports.clone_from(&outline.exports);
-        self.imports = outline.imports.iter().map(|name| import(name)).collect();
+        // One that exports no kind is refused for that.
+        let kind = self.kinds.first().copied().unwrap_or(PolicyKind::Auth);
+        self.imports = outline.imports.iter().map(|name| import(kind, name)).collect();
         if self.kinds.is_empty() {
             self.problems.push("it exports none of auth, vardiff and payout of sluice:policy".to_owned());
         }
         for kind in self.kinds.clone() {
             let config = SlotConfig::new(kind, "");
             let (settings, limits) = (&config.settings, &config.limits);
-            let candidate = Candidate { kind, bytes, hash: &self.sha256.clone(), settings, limits };
+            let hash = &self.sha256.clone();
+            let candidate = Candidate { kind, bytes, hash, settings, limits, may_look_up: true };
             match loader.describe(&candidate) {
                 Ok(descriptor) => self.descriptor = Some(descriptor),
                 Err(why) => {
@@ -87,7 +90,14 @@ impl Inspection {
     }
 }
 
-fn import(name: &str) -> Import {
-    let granted = granted(name);
-    Import { name: name.to_owned(), granted, advice: (!granted).then(|| advice(name)) }
+fn import(kind: PolicyKind, name: &str) -> Import {
+    let (granted, advice) = match Access::to(kind, name) {
+        Access::Everybody => (true, None),
+        Access::ByGrant => (true, Some(NEEDS_GRANT)),
+        Access::Nobody => (false, Some(advice(name))),
+    };
+    Import { name: name.to_owned(), granted, advice }
 }
+
+const NEEDS_GRANT: &str =
+    "it needs a grant: [[policy.auth.lookup]] with url = \"https://...\" in the pool's configuration";

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sluice_core::policy::{PolicyFailure, PolicyKind};
+use sluice_core::policy::PolicyFailure;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap};
 
-use crate::bindings::log;
-use crate::check::{TEXT_LIMIT, bounded};
+use crate::bindings::{log, lookup};
+use crate::check::{Secrets, TEXT_LIMIT, bounded, reworded};
 use crate::config::Limits;
-use crate::counters::{Counters, TrapCause};
+use crate::counters::{Fault, TrapCause, raise};
 use crate::engine::TICK;
-use crate::limits::{LogGate, Meter};
+use crate::limits::Meter;
+use crate::lookup::{Session, Suspended};
+use crate::sheet::Sheet;
+use crate::weight::Weight;
 
 /// The longest log line, in bytes; what is beyond is cut.
 const LINE_LIMIT: usize = 1024;
@@ -21,56 +24,58 @@ const LINE_LIMIT: usize = 1024;
 const HANDLES: usize = 16;
 /// Describe, configure and self-test may take so many times what a call may.
 pub(crate) const SETUP_FACTOR: u32 = 5;
+/// What they may answer at least, in bytes: a schema of settings alone may have half of it.
+const SETUP_ANSWER: usize = 128 << 10;
 
 pub(crate) type GuestStore = Store<Guest>;
 
 /// What the host keeps beside a guest.
 pub(crate) struct Guest {
     meter: Meter,
-    kind: PolicyKind,
-    name: Arc<str>,
-    gate: LogGate,
-    counters: Arc<Counters>,
+    sheet: Arc<Sheet>,
     lines_left: u32,
-    /// The last line it wrote, which often says why it trapped.
+    /// The last line that the call wrote, which often says why it trapped.
     last_line: String,
+    /// Of the call.
+    secrets: Secrets,
+    /// Of the call that runs, where it may look things up.
+    session: Option<Session>,
 }
 
 impl log::Host for Guest {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
-        let message = bounded(&message, LINE_LIMIT);
-        if self.lines_left == 0 || !self.gate.pass(Instant::now()) {
-            Counters::add(&self.counters.log_dropped);
-        } else {
-            self.lines_left -= 1;
-            Counters::add(&self.counters.log_lines);
-            let (kind, name) = (self.kind, &*self.name);
-            match level {
-                log::Level::Debug => tracing::debug!(target: "policy", %kind, name, "{message}"),
-                log::Level::Info => tracing::info!(target: "policy", %kind, name, "{message}"),
-                log::Level::Warn => tracing::warn!(target: "policy", %kind, name, "{message}"),
-                log::Level::Error => tracing::error!(target: "policy", %kind, name, "{message}"),
-            }
-        }
+        let message = bounded(&self.secrets.hidden(message), LINE_LIMIT);
+        self.sheet.line(level, &message, self.lines_left > 0);
+        self.lines_left = self.lines_left.saturating_sub(1);
         self.last_line = message;
         Ok(())
     }
 }
 
-/// A linker that grants the log and nothing else.
+impl lookup::Host for Guest {
+    fn fetch(
+        &mut self,
+        request: lookup::Request,
+    ) -> wasmtime::Result<Result<lookup::Answer, lookup::Failure>> {
+        match &mut self.session {
+            Some(session) => Ok(session.fetch(request)?),
+            None => Ok(Err(lookup::Failure::Denied("lookups are made within authorize only".to_owned()))),
+        }
+    }
+}
+
+/// A linker that grants the log, and lookups: who may import those is settled before.
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     log::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    lookup::add_to_linker::<Guest, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     Ok(linker)
 }
 
 /// What a new instance needs to know of its generation.
 pub(crate) struct Terms {
-    pub(crate) kind: PolicyKind,
-    pub(crate) name: Arc<str>,
     pub(crate) limits: Limits,
-    pub(crate) gate: LogGate,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) sheet: Arc<Sheet>,
 }
 
 /// A guest that can be called.
@@ -94,19 +99,18 @@ impl Instance {
         pre: &wasmtime::component::InstancePre<Guest>,
         terms: &Terms,
     ) -> Result<Self, PolicyFailure> {
-        let limits = terms.limits.clone();
+        let limits = terms.limits;
         let guest = Guest {
             meter: Meter::new(&limits),
-            kind: terms.kind,
-            name: terms.name.clone(),
-            gate: terms.gate.clone(),
-            counters: terms.counters.clone(),
+            sheet: terms.sheet.clone(),
             lines_left: limits.log_lines,
             last_line: String::new(),
+            secrets: Secrets::default(),
+            session: None,
         };
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.meter);
-        store.set_hostcall_fuel(limits.answer_bytes);
+        store.set_hostcall_fuel(limits.answer_bytes.max(SETUP_ANSWER));
         store.set_max_component_handles(HANDLES);
         let deadline = ticks(limits.deadline);
         arm(
@@ -116,7 +120,11 @@ impl Instance {
         )
         .map_err(|error| PolicyFailure::Trap(error.to_string()))?;
         match pre.instantiate(&mut store) {
-            Ok(instance) => Ok(Self { store, instance, limits, deadline }),
+            Ok(instance) => {
+                let mut instance = Self { store, instance, limits, deadline };
+                instance.count_setup();
+                Ok(instance)
+            }
             Err(error) => Err(stopped(&mut store, &error)),
         }
     }
@@ -130,18 +138,49 @@ impl Instance {
             .map_err(|error| PolicyFailure::BadAnswer(format!("{error:#}")))
     }
 
+    /// It has said its name.
+    pub(crate) fn counts_on(&mut self, sheet: &Arc<Sheet>) {
+        self.store.data_mut().sheet = sheet.clone();
+    }
+
+    /// What the guest is told by the next call and may not tell anybody.
+    pub(crate) fn hide<'a>(&mut self, secrets: impl Iterator<Item = &'a str>) {
+        self.store.data_mut().secrets.replace(secrets);
+    }
+
+    /// A failure of the latest call, fit to be told.
+    pub(crate) fn without_secrets(&self, failure: PolicyFailure) -> PolicyFailure {
+        reworded(failure, |text| self.store.data().secrets.hidden(text))
+    }
+
     /// A call about so many items, within its limits.
-    pub(crate) fn call<R>(
+    pub(crate) fn call<R: Weight>(
         &mut self,
         items: usize,
         call: impl FnOnce(&mut GuestStore) -> wasmtime::Result<R>,
     ) -> Result<R, PolicyFailure> {
         let items = u64::try_from(items).unwrap_or(u64::MAX);
         let fuel = self.limits.fuel.saturating_add(self.limits.fuel_per_item.saturating_mul(items));
+        self.store.set_hostcall_fuel(self.limits.answer_bytes);
         let answer = self.run(fuel, self.deadline, call);
         let left = self.store.get_fuel().unwrap_or(0);
-        self.store.data().counters.fuel_peak.fetch_max(fuel.saturating_sub(left), Relaxed);
+        let counters = &self.store.data().sheet.counters;
+        raise(&counters.fuel_peak, fuel.saturating_sub(left));
+        if let Ok(answer) = &answer {
+            raise(&counters.answer_peak, u64::try_from(answer.bytes()).unwrap_or(u64::MAX));
+        }
         answer
+    }
+
+    /// A call that may look things up, with its session when it has ended.
+    pub(crate) fn call_with<R: Weight>(
+        &mut self,
+        session: Session,
+        call: impl FnOnce(&mut GuestStore) -> wasmtime::Result<R>,
+    ) -> (Result<R, PolicyFailure>, Option<Session>) {
+        self.store.data_mut().session = Some(session);
+        let answer = self.call(1, call);
+        (answer, self.store.data_mut().session.take())
     }
 
     /// A call that is made once in an instance's life.
@@ -150,7 +189,19 @@ impl Instance {
         call: impl FnOnce(&mut GuestStore) -> wasmtime::Result<R>,
     ) -> Result<R, PolicyFailure> {
         let factor = u64::from(SETUP_FACTOR);
-        self.run(self.limits.fuel.saturating_mul(factor), self.deadline.saturating_mul(factor), call)
+        self.store.set_hostcall_fuel(self.limits.answer_bytes.max(SETUP_ANSWER));
+        let (fuel, deadline) =
+            (self.limits.fuel.saturating_mul(factor), self.deadline.saturating_mul(factor));
+        let answer = self.run(fuel, deadline, call);
+        self.count_setup();
+        answer
+    }
+
+    /// What is left of the fuel of a setup tells what it took.
+    fn count_setup(&mut self) {
+        let given = self.limits.fuel.saturating_mul(u64::from(SETUP_FACTOR));
+        let left = self.store.get_fuel().unwrap_or(given);
+        raise(&self.store.data().sheet.counters.setup_fuel_peak, given.saturating_sub(left));
     }
 
     fn run<R>(
@@ -160,14 +211,24 @@ impl Instance {
         call: impl FnOnce(&mut GuestStore) -> wasmtime::Result<R>,
     ) -> Result<R, PolicyFailure> {
         arm(&mut self.store, fuel, deadline).map_err(|error| PolicyFailure::Trap(error.to_string()))?;
-        self.store.data_mut().lines_left = self.limits.log_lines;
+        let guest = self.store.data_mut();
+        guest.lines_left = self.limits.log_lines;
+        guest.last_line.clear();
+        // What an earlier call was refused and got along without says nothing of this one.
+        let _ = guest.meter.take_refused();
         let answer = call(&mut self.store);
         let guest = self.store.data();
-        guest
-            .counters
-            .memory_peak
-            .fetch_max(u64::try_from(guest.meter.memory()).unwrap_or(u64::MAX), Relaxed);
-        answer.map_err(|error| stopped(&mut self.store, &error))
+        let memory = u64::try_from(guest.meter.memory()).unwrap_or(u64::MAX);
+        let counters = &guest.sheet.counters;
+        counters.memory.store(memory, Relaxed);
+        raise(&counters.memory_peak, memory);
+        raise(&counters.table_peak, u64::try_from(guest.meter.elements()).unwrap_or(u64::MAX));
+        guest.sheet.tell_dropped();
+        answer.map_err(|error| match error.downcast_ref::<Suspended>() {
+            // The host's doing: whoever lent the session knows what is missing.
+            Some(suspended) => PolicyFailure::Unavailable(suspended.to_string()),
+            None => stopped(&mut self.store, &error),
+        })
     }
 }
 
@@ -183,7 +244,6 @@ fn stopped(store: &mut GuestStore, error: &wasmtime::Error) -> PolicyFailure {
     let guest = store.data_mut();
     let refused = guest.meter.take_refused();
     let cause = cause(error, refused);
-    guest.counters.trap(cause);
     let what = match cause {
         TrapCause::Fuel => "it used up its fuel".to_owned(),
         TrapCause::Deadline => "it ran past its deadline".to_owned(),
@@ -192,8 +252,11 @@ fn stopped(store: &mut GuestStore, error: &wasmtime::Error) -> PolicyFailure {
         TrapCause::AnswerSize => "its answer is larger than its limit".to_owned(),
         TrapCause::Other => reason(error),
     };
-    let said = std::mem::take(&mut guest.last_line);
-    let text = if said.is_empty() { what } else { format!("{what}; it last said: {said}") };
+    let (what, said) = (bounded(&what, 3 * TEXT_LIMIT), std::mem::take(&mut guest.last_line));
+    let said = Some(said).filter(|said| !said.is_empty());
+    let text = said.as_ref().map_or_else(|| what.clone(), |said| format!("{what}; it last said: {said}"));
+    guest.sheet.counters.trap(cause);
+    guest.sheet.failed(Fault::Trap(cause), &what, said);
     PolicyFailure::Trap(bounded(&text, 3 * TEXT_LIMIT))
 }
 
@@ -208,7 +271,8 @@ fn cause(error: &wasmtime::Error, refused: bool) -> TrapCause {
     }
 }
 
-/// The trap where there is one, without the lines that only say that something went wrong.
+/// The trap where there is one, else what was wrong in the first place: lines of where it happened come before that, as
+/// many as the guest likes.
 fn reason(error: &wasmtime::Error) -> String {
-    error.downcast_ref::<Trap>().map_or_else(|| format!("{error:#}"), ToString::to_string)
+    error.downcast_ref::<Trap>().map_or_else(|| error.root_cause().to_string(), ToString::to_string)
 }

@@ -1,10 +1,11 @@
 //! The keeper of a kind: proves candidates, swaps them in, and keeps on record what serves and why.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 use sluice_core::policy::{Descriptor, PolicyFailure};
@@ -16,16 +17,26 @@ use crate::config::{Settings, SlotConfig};
 use crate::counters::Counters;
 use crate::error::LoadError;
 use crate::history::{Action, By, Entry, History};
+use crate::kept::kept;
 use crate::load::{Candidate, Loaded, Loader, canonical};
-use crate::orders::OrderError;
+use crate::orders::{OrderError, map};
+use crate::recovery::PROBATION;
 use crate::reload::Wish;
-use crate::slot::{self, Kind, Slot};
+use crate::shadow::same;
+use crate::slot::{self, Kind, Slot, TakenBack};
 use crate::status::{Outcome, PolicyEvent, ReloadOutcome};
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |error: std::io::Error| LoadError::Read(error.to_string());
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    // Opening a pipe would wait for somebody who writes.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        let what = if meta.is_dir() { "a directory" } else { "no regular file" };
+        return Err(LoadError::Read(format!("it is {what}")));
+    }
+    file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 
@@ -71,12 +82,22 @@ pub(crate) struct Keeper<K: Kind> {
     pub(crate) changes: Arc<AtomicU64>,
     pub(crate) handled: u64,
     pub(crate) shade: Option<Shade>,
+    /// Orders in the inbox.
+    pub(crate) waiting: Arc<AtomicUsize>,
 }
 
 impl<K: Kind> Keeper<K> {
     pub(crate) fn run(mut self, inbox: &Receiver<Wish>) {
+        self.warm_up();
+        // All kinds are loaded by now.
+        self.loader.cache.tidy();
         while let Ok(wish) = inbox.recv() {
-            self.note_taken_back();
+            if self.slot.shared.stopped() {
+                return;
+            }
+            self.note_taken_back(u64::MAX);
+            // What still cannot be written was said where it was tried.
+            let _ = self.choices.retry();
             match wish {
                 Wish::Stop => return,
                 Wish::Look => {}
@@ -88,6 +109,7 @@ impl<K: Kind> Keeper<K> {
                     let _ = reply.send(outcome);
                 }
                 Wish::Order { command, reply } => {
+                    self.waiting.fetch_sub(1, Ordering::AcqRel);
                     // A change that came before the order is not to undo it.
                     self.follow_file();
                     self.slot.shared.loading(true);
@@ -97,18 +119,45 @@ impl<K: Kind> Keeper<K> {
                 }
             }
             self.follow();
+            self.loader.cache.tidy();
         }
     }
 
-    /// Until neither file has changed meanwhile; what serves goes first.
+    /// Until neither file has changed meanwhile; what serves goes first, and an order before a shadow.
     fn follow(&mut self) {
         loop {
             self.follow_file();
             let done = self.follow_shadow();
-            if done && !self.behind() {
+            if self.ordered() || self.slot.shared.stopped() || (done && !self.behind()) {
                 return;
             }
         }
+    }
+
+    fn ordered(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// What served before a change that is still young is loaded again after a restart, so that it can come back.
+    fn warm_up(&self) {
+        let age = u64::try_from(PROBATION.as_millis()).unwrap_or(u64::MAX);
+        let Some((hash, settings)) = self.history.lately_before(K::KIND, slot::unix_millis(), age) else {
+            return;
+        };
+        match self.of_the_past(&hash, &map(&settings)) {
+            Ok(loaded) => self.slot.warm(Arc::new(loaded)),
+            Err(why) => {
+                tracing::warn!(kind = %K::KIND, hash, %why, "what served before cannot be kept warm");
+            }
+        }
+    }
+
+    /// A kept component, loaded.
+    pub(crate) fn of_the_past(&self, hash: &str, settings: &Settings) -> Result<Loaded, OrderError> {
+        let bytes = kept(&self.cache_dir, hash)?;
+        let (limits, may_look_up) = (&self.config.limits, self.config.may_look_up());
+        let candidate = Candidate { kind: K::KIND, bytes: &bytes, hash, settings, limits, may_look_up };
+        Ok(self.loader.load(&candidate, &|| self.slot.shared.stopped())?)
     }
 
     /// What served when the program started is put on record where it is not what served last.
@@ -119,8 +168,8 @@ impl<K: Kind> Keeper<K> {
         if last != serving {
             let from = last.map(|(hash, _)| hash).filter(|hash| *hash != self.served);
             let cause = Cause { action: Action::Started, by: By::File, why: String::new() };
-            let hash = self.served.clone();
-            self.note(&cause, from, &hash);
+            let (hash, settings) = (self.served.clone(), canonical(&self.settings));
+            self.note(&cause, from, &hash, &settings);
         }
         // What cannot be written is said where it is.
         let _ = self.settle(pinned);
@@ -137,8 +186,7 @@ impl<K: Kind> Keeper<K> {
     }
 
     /// Puts a change on record.
-    pub(crate) fn note(&mut self, cause: &Cause, from: Option<String>, to: &str) {
-        let settings = self.slot.shared.loaded().map(|loaded| loaded.settings.to_string());
+    pub(crate) fn note(&mut self, cause: &Cause, from: Option<String>, to: &str, settings: &str) {
         self.history.record(Entry {
             at: slot::unix_millis(),
             kind: K::KIND,
@@ -147,13 +195,22 @@ impl<K: Kind> Keeper<K> {
             to: to.to_owned(),
             who: cause.by.to_string(),
             why: cause.why.clone(),
-            settings,
+            settings: Some(settings.to_owned()),
         });
         to.clone_into(&mut self.served);
     }
 
     /// After something else serves, or is pinned: keeps the choice where it is one, and tells the shadow.
     pub(crate) fn settle(&mut self, pinned: bool) -> Result<(), OrderError> {
+        // What was noticed and not applied since it was pinned stays noticed.
+        let serving = self.slot.shared.loaded().map(|loaded| loaded.hash.clone());
+        let before = self.choices.of(K::KIND).filter(|before| pinned && before.pinned);
+        let same = before.filter(|before| Some(&before.serving) == serving.as_ref());
+        self.settle_over(pinned, same.map(|before| before.over))
+    }
+
+    /// `over` is what a pin stands over since before; without it, what is configured now.
+    fn settle_over(&mut self, pinned: bool, over: Option<Configured>) -> Result<(), OrderError> {
         let shared = &self.slot.shared;
         let Some(serving) = shared.loaded() else { return Err(LoadError::ShutDown.into()) };
         if let Some(shadow) = shared.shadow() {
@@ -161,34 +218,24 @@ impl<K: Kind> Keeper<K> {
         }
         let follows = self.file_hash.as_deref() == Some(&*serving.hash)
             && *canonical(&self.wanted) == *serving.settings;
-        // What was noticed and not applied since it was pinned stays noticed.
-        let before = self.choices.of(K::KIND);
-        let same = before.filter(|before| before.pinned && pinned && before.serving == serving.hash);
-        if same.is_none() || !shared.pinned() {
+        if over.is_none() || !shared.pinned() {
             shared.pin(pinned, None);
         }
         let choice = (pinned || !follows).then(|| Choice {
             serving: serving.hash.clone(),
-            settings: self.settings.clone(),
-            over: same.map_or_else(|| self.configured(), |before| before.over),
+            settings: map(&serving.settings),
+            over: over.unwrap_or_else(|| self.configured()),
             pinned,
         });
         self.keep(choice)
     }
 
-    /// After a change of the file or of the settings: what is configured serves, and no choice goes before it.
+    /// After a change of the file or of the settings: where what is configured serves, no choice goes before it.
     fn settle_change(&mut self, outcome: &ReloadOutcome) {
-        let shared = &self.slot.shared;
-        let Some(serving) = shared.loaded() else { return };
-        // What cannot be written is said where it is.
-        let _ = match outcome {
-            ReloadOutcome::Rejected { .. } => Ok(()),
-            _ if self.file_hash.as_ref() != Some(&serving.hash) => self.settle(false),
-            _ => {
-                shared.shadow().into_iter().for_each(|shadow| shadow.face(Some(&serving)));
-                self.keep(None)
-            }
-        };
+        if !matches!(outcome, ReloadOutcome::Rejected { .. }) {
+            // What cannot be written is said where it is.
+            let _ = self.settle(false);
+        }
     }
 
     fn keep(&self, choice: Option<Choice>) -> Result<(), OrderError> {
@@ -200,14 +247,19 @@ impl<K: Kind> Keeper<K> {
     }
 
     /// What failed and was taken back by the slot itself goes on record here.
-    fn note_taken_back(&mut self) {
+    fn note_taken_back(&mut self, before: u64) {
         let shared = self.slot.shared.clone();
-        let (Some(taken), Some(serving)) = (shared.taken_back(), shared.loaded()) else { return };
-        self.settings = serde_json::from_str(&serving.settings).unwrap_or_default();
-        let cause = Cause { action: Action::RolledBack, by: By::Recovery, why: taken.why };
-        // First what counts after a restart.
-        let _ = self.settle(shared.pinned());
-        self.note(&cause, Some(taken.from), &serving.hash);
+        let Some(TakenBack { from, to, why, .. }) = shared.taken_back(before) else { return };
+        if shared.loaded().is_some_and(|serving| same(&serving, &to)) {
+            self.settings = map(&to.settings);
+            let pinned = shared.pinned();
+            // Nobody decided about what is held.
+            let before = self.choices.of(K::KIND).filter(|before| pinned && before.pinned);
+            // First what counts after a restart; what cannot be written is said where it is.
+            let _ = self.settle_over(pinned, before.map(|before| before.over));
+        }
+        let cause = Cause { action: Action::RolledBack, by: By::Recovery, why };
+        self.note(&cause, Some(from), &to.hash, &to.settings);
     }
 
     /// Loads the shadow's file until it has not changed meanwhile; `false` where what serves must be seen to first.
@@ -253,14 +305,25 @@ impl<K: Kind> Keeper<K> {
         if present.is_some_and(|present| present.hash == hash) {
             return Ok(None);
         }
-        let superseded = || self.behind() || shade.changes.load(Ordering::Acquire) != seen;
+        let superseded = || {
+            let changed = shade.changes.load(Ordering::Acquire) != seen;
+            changed || self.behind() || self.ordered() || self.slot.shared.stopped()
+        };
         let (settings, limits) = (&shade.settings, &self.config.limits);
-        let candidate = Candidate { kind: K::KIND, bytes: &bytes, hash: &hash, settings, limits };
+        let may_look_up = self.config.may_look_up();
+        let candidate =
+            Candidate { kind: K::KIND, bytes: &bytes, hash: &hash, settings, limits, may_look_up };
         self.loader.load(&candidate, &superseded).map(Some)
     }
 
+    /// Content hash of what lies in the shadow's file, where that is not what is compared.
+    pub(crate) fn newer_shadow(&self, compared: &Loaded) -> Option<String> {
+        let bytes = read(&self.shade.as_ref()?.path).ok()?;
+        Some(content_hash(&bytes)).filter(|hash| *hash != compared.hash)
+    }
+
     /// Loads the file until it has not changed meanwhile: the newest wins.
-    fn follow_file(&mut self) {
+    pub(crate) fn follow_file(&mut self) {
         while self.behind() {
             self.handled = self.changes.load(Ordering::Acquire);
             self.slot.shared.loading(true);
@@ -291,6 +354,13 @@ impl<K: Kind> Keeper<K> {
             }
             return;
         }
+        let cause = Cause::change(By::File);
+        if self.chosen_over_this() {
+            let why = self.slot.shared.rolled_back(&hash, &canonical(&self.wanted));
+            let outcome = why.map_or(Ok(ReloadOutcome::Unchanged), |why| Err(LoadError::RolledBack(why)));
+            self.conclude(&hash, outcome, &cause);
+            return;
+        }
         // Settings that were refused before may be meant for this file.
         let mut outcome = Err(LoadError::Superseded);
         for settings in [self.wanted.clone(), self.settings.clone()] {
@@ -299,8 +369,13 @@ impl<K: Kind> Keeper<K> {
                 break;
             }
         }
-        let outcome = self.conclude(&hash, outcome, &Cause::change(By::File));
+        let outcome = self.conclude(&hash, outcome, &cause);
         self.settle_change(&outcome);
+    }
+
+    /// Something else serves, and was chosen when the file and the settings were as they are.
+    fn chosen_over_this(&self) -> bool {
+        self.choices.of(K::KIND).is_some_and(|choice| choice.over == self.configured())
     }
 
     /// With the newest file where there is one; with what serves where that is refused.
@@ -309,6 +384,11 @@ impl<K: Kind> Keeper<K> {
             return ReloadOutcome::Rejected { why: LoadError::ShutDown.to_string() };
         };
         self.wanted.clone_from(settings);
+        if self.chosen_over_this() {
+            // As they were: nothing is held for them any more.
+            self.slot.shared.pin(self.slot.shared.pinned(), None);
+            return ReloadOutcome::Unchanged;
+        }
         if self.slot.shared.pinned() {
             self.hold(&self.file_hash.clone().unwrap_or_else(|| active.hash.clone()));
             return ReloadOutcome::Rejected { why: LoadError::Pinned(K::KIND).to_string() };
@@ -322,10 +402,8 @@ impl<K: Kind> Keeper<K> {
         let cause = Cause::change(By::Config);
         let handled = std::mem::replace(&mut self.handled, self.changes.load(Ordering::Acquire));
         let newer = read(&self.path).ok().map(|bytes| (content_hash(&bytes), bytes));
-        // A file that something was promoted over is not newer.
-        let known = self.file_hash.clone().filter(|_| self.choices.of(K::KIND).is_some());
-        if let Some((hash, bytes)) =
-            newer.filter(|(hash, _)| *hash != active.hash && known.as_ref() != Some(hash))
+        // Also one that something was chosen over: with the settings that stood then.
+        if let Some((hash, bytes)) = newer.filter(|(hash, _)| *hash != active.hash)
             && let Ok(applied) = self.attempt(&bytes, &hash, settings)
         {
             self.file_hash = Some(hash.clone());
@@ -357,8 +435,9 @@ impl<K: Kind> Keeper<K> {
         if let Some(why) = self.slot.shared.rolled_back(hash, &text) {
             return Err(LoadError::RolledBack(why));
         }
-        let superseded = || self.behind();
-        let candidate = Candidate { kind: K::KIND, bytes, hash, settings, limits: &self.config.limits };
+        let superseded = || self.behind() || self.slot.shared.stopped();
+        let (limits, may_look_up) = (&self.config.limits, self.config.may_look_up());
+        let candidate = Candidate { kind: K::KIND, bytes, hash, settings, limits, may_look_up };
         let loaded = self.loader.load(&candidate, &superseded)?;
         self.swap_in(&loaded, settings)
     }
@@ -382,7 +461,7 @@ impl<K: Kind> Keeper<K> {
     }
 
     fn swap(&mut self, loaded: &Loaded, settings: &Settings) -> Result<ReloadOutcome, LoadError> {
-        let generation = self.slot.swap(loaded.counting(&self.slot.shared.counters))?;
+        let generation = self.slot.swap(Arc::new(loaded.clone()))?;
         self.settings = settings.clone();
         Ok(ReloadOutcome::Applied { generation })
     }
@@ -398,6 +477,10 @@ impl<K: Kind> Keeper<K> {
         for sample in samples {
             match K::try_on(&mut policy, &sample) {
                 Ok(()) | Err(PolicyFailure::BadInput(_)) => {}
+                // It wants to look up what its predecessor did not.
+                Err(PolicyFailure::Unavailable(_)) => {
+                    policy = K::instance(&Arc::new(loaded.clone())).map_err(refused)?;
+                }
                 Err(failure) => return Err(refused(failure)),
             }
         }
@@ -411,15 +494,16 @@ impl<K: Kind> Keeper<K> {
         outcome: Result<ReloadOutcome, LoadError>,
         cause: &Cause,
     ) -> ReloadOutcome {
-        if let Ok(ReloadOutcome::Applied { .. }) = outcome {
-            let from = Some(self.served.clone());
-            self.note(cause, from, hash);
+        if let Ok(ReloadOutcome::Applied { generation }) = outcome {
+            self.note_taken_back(generation);
+            let (from, settings) = (Some(self.served.clone()), canonical(&self.settings));
+            self.note(cause, from, hash, &settings);
         }
         let shared = &self.slot.shared;
         let (kind, hash_owned) = (K::KIND, hash.to_owned());
         match outcome {
             Ok(ReloadOutcome::Applied { generation }) => {
-                Counters::add(&shared.counters.reloads);
+                Counters::add(&shared.totals.reloads);
                 shared.record(Outcome::Applied, Some(hash_owned.clone()), None);
                 let (name, version) = shared.loaded().map_or_else(Default::default, |loaded| {
                     (loaded.descriptor.name.clone(), loaded.descriptor.version.clone())
@@ -441,7 +525,7 @@ impl<K: Kind> Keeper<K> {
     fn rejected(&self, hash: Option<String>, why: &LoadError) -> ReloadOutcome {
         let shared = &self.slot.shared;
         let why = why.to_string();
-        Counters::add(&shared.counters.rejected_reloads);
+        Counters::add(&shared.totals.rejected_reloads);
         shared.record(Outcome::Rejected, hash.clone(), Some(why.clone()));
         shared.emit(PolicyEvent::Rejected { kind: K::KIND, hash, why: why.clone() });
         ReloadOutcome::Rejected { why }

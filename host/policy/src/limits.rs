@@ -1,6 +1,7 @@
 //! What holds a guest in: memory and tables summed over its store, and the log it may write.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
@@ -31,6 +32,11 @@ impl Meter {
     /// Bytes of all memories. They never shrink.
     pub(crate) fn memory(&self) -> usize {
         self.memory
+    }
+
+    /// Elements of all tables. They never shrink either.
+    pub(crate) fn elements(&self) -> usize {
+        self.elements
     }
 
     /// Whether growth was refused since the last look; a trap that follows is likely its consequence.
@@ -76,26 +82,74 @@ impl ResourceLimiter for Meter {
     }
 }
 
-/// Log lines that all instances of a generation may write in a second.
-const LINES_PER_SECOND: u32 = 50;
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    Written,
+    Dropped,
+}
 
-/// Lets lines through at a bounded rate.
-#[derive(Clone, Debug)]
+/// How often it is said that lines were dropped.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+
+/// Lets the lines of a generation through at a bounded rate, and remembers how many it did not.
+#[derive(Debug)]
 pub(crate) struct LogGate {
-    window: Arc<Mutex<(Instant, u32)>>,
+    per_second: u32,
+    /// Dropped and not said yet. Beside the lock, so that a call that wrote nothing does not take it.
+    untold: AtomicU64,
+    window: Mutex<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    since: Instant,
+    lines: u32,
+    said: Option<Instant>,
 }
 
 impl LogGate {
-    pub(crate) fn new() -> Self {
-        Self { window: Arc::new(Mutex::new((Instant::now(), 0))) }
+    pub(crate) fn new(per_second: u32) -> Self {
+        let window = Window { since: Instant::now(), lines: 0, said: None };
+        Self { per_second, untold: AtomicU64::new(0), window: Mutex::new(window) }
     }
 
-    pub(crate) fn pass(&self, now: Instant) -> bool {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.duration_since(window.0) >= Duration::from_secs(1) {
-            *window = (now, 0);
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `within`: the call may still write one.
+    pub(crate) fn pass(&self, now: Instant, within: bool) -> Passed {
+        let mut window = self.window();
+        if now.duration_since(window.since) >= Duration::from_secs(1) {
+            (window.since, window.lines) = (now, 0);
         }
-        window.1 = window.1.saturating_add(1);
-        window.1 <= LINES_PER_SECOND
+        if !within || window.lines >= self.per_second {
+            self.untold.fetch_add(1, Relaxed);
+            return Passed::Dropped;
+        }
+        window.lines += 1;
+        Passed::Written
+    }
+
+    /// How many lines were dropped since that was last said, where it is time to say it again.
+    pub(crate) fn untold(&self, now: Instant) -> Option<u64> {
+        if self.untold.load(Relaxed) == 0 {
+            return None;
+        }
+        let mut window = self.window();
+        if window.said.is_some_and(|said| now.duration_since(said) < SAY_EVERY) {
+            return None;
+        }
+        window.said = Some(now);
+        self.rest()
+    }
+
+    /// The same, whenever that was last said.
+    pub(crate) fn rest(&self) -> Option<u64> {
+        Some(self.untold.swap(0, Relaxed)).filter(|dropped| *dropped > 0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,12 +19,11 @@ use crate::check::{TEXT_LIMIT, bad_answer, bounded, lifted};
 use crate::compile::{CodeCache, content_hash};
 use crate::component::Outline;
 use crate::config::{Compiler, Limits, Settings, SlotConfig};
-use crate::counters::Counters;
 use crate::engine::{engine, tick};
 use crate::error::{LoadError, StartError};
 use crate::instance::{Guest, Instance, Terms, linker};
-use crate::limits::LogGate;
 use crate::payout::WasmPayout;
+use crate::sheet::{Bearer, Role, Sheet};
 use crate::status::PolicyIdentity;
 use crate::vardiff::WasmVardiff;
 
@@ -50,13 +49,16 @@ pub(crate) struct Loaded {
     pub(crate) descriptor: Descriptor,
     pub(crate) interface: Interface,
     pub(crate) network: Network,
-    name: Arc<str>,
-    limits: Limits,
-    gate: LogGate,
-    counters: Arc<Counters>,
+    /// It imports `lookup`.
+    pub(crate) looks_up: bool,
+    pub(crate) limits: Limits,
+    /// Where its instances count, and whose name their log lines have.
+    pub(crate) sheet: Arc<Sheet>,
     engine: Engine,
     pre: InstancePre<Guest>,
     lifecycle: lifecycle::GuestIndices,
+    /// Holds the component's file where it can be loaded again.
+    kept: Option<Arc<str>>,
 }
 
 impl Loaded {
@@ -72,16 +74,15 @@ impl Loaded {
     }
 
     fn bare(&self) -> Result<(Instance, lifecycle::Guest), PolicyFailure> {
-        let terms = Terms {
-            kind: self.kind,
-            name: self.name.clone(),
-            limits: self.limits.clone(),
-            gate: self.gate.clone(),
-            counters: self.counters.clone(),
-        };
+        let terms = Terms { limits: self.limits, sheet: self.sheet.clone() };
         let mut instance = Instance::new(&self.engine, &self.pre, &terms)?;
         let guest = instance.load(|store, instance| self.lifecycle.load(store, instance))?;
         Ok((instance, guest))
+    }
+
+    /// Bytes of linear memory that an instance may hold.
+    pub(crate) fn memory_limit(&self) -> u64 {
+        u64::try_from(self.limits.memory).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn wrong_kind(&self) -> PolicyFailure {
@@ -98,9 +99,11 @@ impl Loaded {
         }
     }
 
-    /// The same, counting where the slot counts: what a candidate does while it is tried is not the slot's doing.
-    pub(crate) fn counting(&self, counters: &Arc<Counters>) -> Arc<Self> {
-        Arc::new(Self { counters: counters.clone(), ..self.clone() })
+    /// The same with a sheet of its own: what a candidate does while it is tried is not the doing of what serves.
+    pub(crate) fn with_role(&self, role: Role, generation: u64) -> Arc<Self> {
+        let Descriptor { name, version, .. } = self.descriptor.clone();
+        let bearer = Bearer { role, kind: self.kind, name, version, hash: self.hash.clone(), generation };
+        Arc::new(Self { sheet: Sheet::new(bearer, &self.limits), ..self.clone() })
     }
 
     /// Describe, configure, self-test, in one instance.
@@ -108,7 +111,10 @@ impl Loaded {
         let (mut instance, guest) = self.bare().map_err(|failure| self.start_failure(failure))?;
         let said = instance.set_up(|store| guest.call_describe(store)).map_err(LoadError::Describe)?;
         self.descriptor = descriptor(said).map_err(LoadError::Describe)?;
-        self.name = Arc::from(self.descriptor.name.as_str());
+        let named = self.with_role(Role::Candidate, 0).sheet.clone();
+        named.counters.absorb(&self.sheet.counters);
+        instance.counts_on(&named);
+        self.sheet = named;
         let configured = instance
             .set_up(|store| guest.call_configure(store, &self.settings))
             .map_err(LoadError::Configure)?;
@@ -202,6 +208,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) hash: &'a str,
     pub(crate) settings: &'a Settings,
     pub(crate) limits: &'a Limits,
+    /// The configuration grants it a URL, or there is no configuration to ask.
+    pub(crate) may_look_up: bool,
 }
 
 impl Loader {
@@ -244,8 +252,9 @@ impl Loader {
 
     fn alone(&self, kind: PolicyKind, bytes: &[u8], config: &SlotConfig) -> Result<Arc<Loaded>, LoadError> {
         let hash = content_hash(bytes);
-        let candidate =
-            Candidate { kind, bytes, hash: &hash, settings: &config.settings, limits: &config.limits };
+        let SlotConfig { settings, limits, .. } = config;
+        let may_look_up = config.may_look_up();
+        let candidate = Candidate { kind, bytes, hash: &hash, settings, limits, may_look_up };
         self.load(&candidate, &|| false).map(Arc::new)
     }
 
@@ -255,16 +264,18 @@ impl Loader {
         candidate: &Candidate<'_>,
         superseded: &dyn Fn() -> bool,
     ) -> Result<Loaded, LoadError> {
-        Outline::read(candidate.bytes)?.check(candidate.kind)?;
+        let outline = checked(candidate)?;
         let component = self.cache.component(candidate.bytes, candidate.hash, superseded)?;
-        self.bind(&component, candidate)?.prove()
+        let mut loaded = self.bind(&component, candidate, &outline)?.prove()?;
+        loaded.kept = Some(self.cache.keep(candidate.kind, candidate.bytes, candidate.hash)?);
+        Ok(loaded)
     }
 
     /// What a component says of itself before it has settings.
     pub(crate) fn describe(&self, candidate: &Candidate<'_>) -> Result<Descriptor, LoadError> {
-        Outline::read(candidate.bytes)?.check(candidate.kind)?;
+        let outline = checked(candidate)?;
         let component = self.cache.component(candidate.bytes, candidate.hash, &|| false)?;
-        let loaded = self.bind(&component, candidate)?;
+        let loaded = self.bind(&component, candidate, &outline)?;
         let (mut instance, guest) = loaded.bare().map_err(|failure| loaded.start_failure(failure))?;
         let said = instance.set_up(|store| guest.call_describe(store)).map_err(LoadError::Describe)?;
         descriptor(said).map_err(LoadError::Describe)
@@ -274,14 +285,18 @@ impl Loader {
     pub(crate) fn reconfigured(&self, loaded: &Loaded, settings: &Settings) -> Result<Loaded, LoadError> {
         Loaded {
             settings: canonical(settings),
-            counters: Arc::default(),
             network: self.network,
-            ..loaded.clone()
+            ..Loaded::clone(&loaded.with_role(Role::Candidate, 0))
         }
         .prove()
     }
 
-    fn bind(&self, component: &Component, candidate: &Candidate<'_>) -> Result<Loaded, LoadError> {
+    fn bind(
+        &self,
+        component: &Component,
+        candidate: &Candidate<'_>,
+        outline: &Outline,
+    ) -> Result<Loaded, LoadError> {
         let kind = candidate.kind;
         let world =
             |error: wasmtime::Error| LoadError::World { kind, why: bounded(&format!("{error:#}"), 400) };
@@ -298,13 +313,31 @@ impl Loader {
             descriptor: Descriptor::default(),
             interface: interface.map_err(world)?,
             network: self.network,
-            name: Arc::from(kind.label()),
-            limits: candidate.limits.clone(),
-            gate: LogGate::new(),
-            counters: Arc::default(),
+            looks_up: outline.looks_up(),
+            limits: *candidate.limits,
+            // It has not said its name yet.
+            sheet: Sheet::new(nameless(candidate), candidate.limits),
             engine: self.engine.clone(),
             lifecycle: lifecycle::GuestIndices::new(&pre).map_err(world)?,
+            kept: None,
             pre,
         })
+    }
+}
+
+fn checked(candidate: &Candidate<'_>) -> Result<Outline, LoadError> {
+    let outline = Outline::read(candidate.bytes)?;
+    outline.check(candidate.kind, candidate.may_look_up)?;
+    Ok(outline)
+}
+
+fn nameless(candidate: &Candidate<'_>) -> Bearer {
+    Bearer {
+        role: Role::Candidate,
+        kind: candidate.kind,
+        name: String::new(),
+        version: String::new(),
+        hash: candidate.hash.to_owned(),
+        generation: 0,
     }
 }

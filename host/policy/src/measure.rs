@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use sluice_core::bitcoin::Amount;
 use sluice_core::ids::{AccountName, Protocol, WorkerName};
-use sluice_core::policy::auth::{AuthPolicy, Login};
+use sluice_core::policy::auth::Login;
 use sluice_core::policy::payout::{Contribution, PayoutPolicy, Round, Window};
 use sluice_core::policy::vardiff::{ChannelFacts, Memo, Opening, Review, VardiffPolicy};
 use sluice_core::policy::{Client, PolicyFailure, PolicyKind};
@@ -16,11 +16,18 @@ use sluice_core::units::{Difficulty, Timestamp};
 use crate::auth::WasmAuth;
 use crate::compile::content_hash;
 use crate::config::SlotConfig;
+use crate::conformance::{Lookup, answers};
 use crate::counters::Counters;
 use crate::error::LoadError;
 use crate::load::{Candidate, Loaded, Loader};
+use crate::lookup::Script;
 use crate::payout::WasmPayout;
+use crate::sheet::Role;
 use crate::vardiff::WasmVardiff;
+
+mod suggestion;
+
+pub use suggestion::Suggestion;
 
 /// The longest that one question is asked again and again.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -55,11 +62,15 @@ impl Spread {
 #[derive(Clone, Debug, Serialize)]
 pub struct Asked {
     pub question: &'static str,
+    /// Reviews or accounts that it is about.
+    pub items: usize,
     pub calls: usize,
     /// The first call to a fresh instance.
     pub first_ns: u64,
     pub time_ns: Spread,
     pub fuel: Spread,
+    /// The largest answer, in bytes.
+    pub answer: u64,
 }
 
 /// What was measured of a policy.
@@ -77,6 +88,10 @@ pub struct Measured {
     pub instantiate_ns: Spread,
     /// The most bytes of linear memory that an instance held.
     pub memory: u64,
+    /// The most elements of tables that an instance held.
+    pub table_elements: u64,
+    /// The most fuel that instantiating, describe, configure or self-test took.
+    pub setup_fuel: u64,
     pub questions: Vec<Asked>,
 }
 
@@ -85,6 +100,8 @@ pub struct Measured {
 pub struct Questions {
     /// For auth policies.
     pub login: Login,
+    /// What services say to it.
+    pub lookups: Vec<Lookup>,
     /// Of each question.
     pub calls: usize,
 }
@@ -105,14 +122,18 @@ pub fn measure(
     let (compile_cold_ns, _) = timed(compile)?;
     let (compile_cached_ns, _) = timed(compile)?;
     let (settings, limits) = (&config.settings, &config.limits);
-    let candidate = Candidate { kind, bytes: wasm, hash: &hash, settings, limits };
-    let counters = Arc::new(Counters::default());
-    let loaded = loader.load(&candidate, &|| false)?.counting(&counters);
+    let candidate = Candidate { kind, bytes: wasm, hash: &hash, settings, limits, may_look_up: true };
+    let proved = loader.load(&candidate, &|| false)?;
+    let loaded = proved.with_role(Role::Candidate, 0);
+    // What describe and self-test took.
+    loaded.sheet.counters.absorb(&proved.sheet.counters);
     let instances = (0..INSTANCES).map(|_| timed(|| loaded.instance()).map(|(nanos, _)| nanos));
     let instantiate_ns = Spread::of(instances.collect::<Result<_, PolicyFailure>>()?);
-    let bench = Bench { loaded, counters, calls: questions.calls };
+    let bench = Bench { loaded, calls: questions.calls };
     let questions = match kind {
-        PolicyKind::Auth => bench.auth(&questions.login)?,
+        PolicyKind::Auth => {
+            bench.auth(&questions.login, &answers(&questions.lookups).map_err(MeasureError::Lookups)?)?
+        }
         PolicyKind::Vardiff => bench.vardiff()?,
         PolicyKind::Payout => bench.payout()?,
     };
@@ -124,7 +145,9 @@ pub fn measure(
         compile_cold_ns,
         compile_cached_ns,
         instantiate_ns,
-        memory: bench.counters.memory_peak.load(Relaxed),
+        memory: bench.counters().memory_peak.load(Relaxed),
+        table_elements: bench.counters().table_peak.load(Relaxed),
+        setup_fuel: bench.counters().setup_fuel_peak.load(Relaxed),
         questions,
     })
 }
@@ -136,6 +159,9 @@ pub enum MeasureError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Failed(#[from] PolicyFailure),
+    /// What services are to say is no answer.
+    #[error("{0}")]
+    Lookups(String),
 }
 
 /// Nanoseconds.
@@ -147,24 +173,28 @@ fn timed<T, E>(what: impl FnOnce() -> Result<T, E>) -> Result<(u64, T), E> {
 
 struct Bench {
     loaded: Arc<Loaded>,
-    counters: Arc<Counters>,
     calls: usize,
 }
 
 impl Bench {
-    fn auth(&self, login: &Login) -> Result<Vec<Asked>, PolicyFailure> {
+    fn counters(&self) -> &Counters {
+        &self.loaded.sheet.counters
+    }
+
+    fn auth(&self, login: &Login, services: &Arc<dyn Script>) -> Result<Vec<Asked>, PolicyFailure> {
         let mut policy = WasmAuth::new(&self.loaded)?;
-        Ok(vec![self.ask("authorize", || policy.authorize(login).map(|_| ()))?])
+        let ask = || policy.ask_scripted(login, services.clone()).map(|_| ());
+        Ok(vec![self.ask("authorize", 1, ask)?])
     }
 
     fn vardiff(&self) -> Result<Vec<Asked>, PolicyFailure> {
         let fresh = || WasmVardiff::new(&self.loaded);
         let (mut policy, opening) = (fresh()?, opening());
-        let open = self.ask("open", || policy.open(&opening).map(|_| ()))?;
+        let open = self.ask("open", 1, || policy.open(&opening).map(|_| ()))?;
         let (mut policy, one) = (fresh()?, reviews(1));
-        let alone = self.ask("review-all of 1", || policy.review_all(&one).map(|_| ()))?;
+        let alone = self.ask("review-all of 1", 1, || policy.review_all(&one).map(|_| ()))?;
         let (mut policy, many) = (fresh()?, reviews(BATCH));
-        let batch = self.ask("review-all of 256", || policy.review_all(&many).map(|_| ()))?;
+        let batch = self.ask("review-all of 256", BATCH, || policy.review_all(&many).map(|_| ()))?;
         Ok(vec![open, alone, batch])
     }
 
@@ -173,7 +203,7 @@ impl Bench {
         let window = policy.plan()?.window;
         let mut settle = |question, accounts| {
             let round = round(if window == Window::None { 0 } else { accounts });
-            self.ask(question, || policy.settle(&round).map(|_| ()))
+            self.ask(question, accounts, || policy.settle(&round).map(|_| ()))
         };
         Ok(vec![settle("settle of 10", 10)?, settle("settle of 1,000", ACCOUNTS)?])
     }
@@ -181,18 +211,21 @@ impl Bench {
     fn ask(
         &self,
         question: &'static str,
+        items: usize,
         mut call: impl FnMut() -> Result<(), PolicyFailure>,
     ) -> Result<Asked, PolicyFailure> {
         let began = Instant::now();
+        self.counters().answer_peak.store(0, Relaxed);
         let (first_ns, ()) = timed(&mut call)?;
         let (mut times, mut fuels) = (Vec::new(), Vec::new());
         while times.len() < self.calls && (times.is_empty() || began.elapsed() < TIME_LIMIT) {
-            self.counters.fuel_peak.store(0, Relaxed);
+            self.counters().fuel_peak.store(0, Relaxed);
             times.push(timed(&mut call)?.0);
-            fuels.push(self.counters.fuel_peak.load(Relaxed));
+            fuels.push(self.counters().fuel_peak.load(Relaxed));
         }
         let (calls, time_ns, fuel) = (times.len(), Spread::of(times), Spread::of(fuels));
-        Ok(Asked { question, calls, first_ns, time_ns, fuel })
+        let answer = self.counters().answer_peak.load(Relaxed);
+        Ok(Asked { question, items, calls, first_ns, time_ns, fuel, answer })
     }
 }
 

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use serde::Serialize;
 use sluice_core::policy::PolicyKind;
 
+use crate::compile::content_hash;
 use crate::config::Settings;
 use crate::error::LoadError;
 use crate::history::{Action, By};
-use crate::keeper::{Cause, Keeper};
-use crate::kept::{KeptError, kept, resolve};
-use crate::load::{Candidate, Loaded};
+use crate::keeper::{Cause, Keeper, read};
+use crate::kept::{KeptError, resolve};
+use crate::load::Loaded;
 use crate::shadow::same;
 use crate::slot::Kind;
 use crate::status::{Outcome, PolicyEvent};
@@ -62,6 +63,10 @@ pub enum OrderError {
     NotLoaded(Option<String>),
     #[error("it serves already")]
     Serving,
+    #[error(
+        "the shadow's file holds {0}, which has not been compared yet; look at its status, then order again"
+    )]
+    NotCompared(String),
     #[error("no earlier generation is on record; name one by its hash")]
     NothingBefore,
     #[error("it is pinned already")]
@@ -73,7 +78,7 @@ pub enum OrderError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// It is done, and a restart will not know.
-    #[error("it is done, but {path} cannot be written and a restart would undo it: {why}", path = path.display())]
+    #[error("it is done, but {path} cannot be written and a restart would undo it: {why}; the next order writes it too", path = path.display())]
     NotKept { path: PathBuf, why: String },
 }
 
@@ -102,6 +107,10 @@ impl<K: Kind> Keeper<K> {
         if same(&*self.serving()?, &subject) {
             return Err(OrderError::Serving);
         }
+        // Refused: what it was before is compared, and shown with the refusal.
+        if let Some(newer) = self.newer_shadow(&subject).filter(|_| shadow.error().is_none()) {
+            return Err(OrderError::NotCompared(newer));
+        }
         let settings = map(&subject.settings);
         self.install(&subject, &settings, cause)
     }
@@ -115,19 +124,20 @@ impl<K: Kind> Keeper<K> {
         if hash == serving {
             return Err(OrderError::Serving);
         }
-        let bytes = kept(&self.cache_dir, &hash)?;
         // What it last served with; a component that never did gets the present ones.
         let settings =
             self.history.settings(K::KIND, &hash).map_or_else(|| self.settings.clone(), |text| map(&text));
-        let limits = &self.config.limits;
-        let candidate = Candidate { kind: K::KIND, bytes: &bytes, hash: &hash, settings: &settings, limits };
-        let loaded = self.loader.load(&candidate, &|| false)?;
+        let loaded = self.of_the_past(&hash, &settings)?;
         self.install(&loaded, &settings, cause)
     }
 
     /// Proves it on recent inputs, swaps, and keeps the choice. A pin moves along.
     fn install(&mut self, loaded: &Loaded, settings: &Settings, cause: &Cause) -> Result<(), OrderError> {
         let pinned = self.slot.shared.pinned();
+        // A change that the watcher is yet to tell of came before the order too.
+        if let Ok(bytes) = read(&self.path) {
+            self.file_hash = Some(content_hash(&bytes));
+        }
         let applied = self.put_in(loaded, settings);
         let failed = applied.as_ref().err().cloned();
         self.conclude(&loaded.hash, applied, cause);
@@ -141,27 +151,32 @@ impl<K: Kind> Keeper<K> {
         if self.slot.shared.pinned() {
             return Err(OrderError::Pinned);
         }
-        let hash = self.serving()?.hash.clone();
-        self.settle(true)?;
-        self.note(cause, None, &hash);
-        self.slot.shared.emit(PolicyEvent::Pinned { kind: K::KIND, hash });
-        Ok(())
+        let serving = self.serving()?;
+        let kept = self.settle(true);
+        self.note(cause, None, &serving.hash, &serving.settings);
+        self.slot.shared.emit(PolicyEvent::Pinned { kind: K::KIND, hash: serving.hash.clone() });
+        kept
     }
 
     fn unpin(&mut self, cause: &Cause) -> Result<(), OrderError> {
         if !self.slot.shared.pinned() {
             return Err(OrderError::NotPinned);
         }
-        let hash = self.serving()?.hash.clone();
+        let serving = self.serving()?;
         let over = self.choices.of(K::KIND).map(|choice| choice.over);
         self.slot.shared.pin(false, None);
-        self.note(cause, None, &hash);
-        self.slot.shared.emit(PolicyEvent::Unpinned { kind: K::KIND, hash });
-        self.settle(false)?;
+        self.note(cause, None, &serving.hash, &serving.settings);
+        self.slot.shared.emit(PolicyEvent::Unpinned { kind: K::KIND, hash: serving.hash.clone() });
         if over.is_some_and(|over| over != self.configured()) {
             self.reload();
+            // It may have changed again meanwhile.
+            self.follow_file();
         }
-        Ok(())
+        if self.slot.shared.stopped() {
+            // What was not let in yet is held at the next start.
+            return Err(LoadError::ShutDown.into());
+        }
+        self.settle(false)
     }
 
     /// Says that a change is noticed and not applied.
@@ -174,6 +189,6 @@ impl<K: Kind> Keeper<K> {
 }
 
 /// Canonical JSON of settings that were in force.
-fn map(text: &str) -> Settings {
+pub(crate) fn map(text: &str) -> Settings {
     serde_json::from_str(text).unwrap_or_default()
 }

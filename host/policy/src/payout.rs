@@ -15,9 +15,11 @@ use crate::bindings::payout as wit;
 use crate::check::{bad_answer, lifted, printable, small};
 use crate::instance::{GuestStore, Instance};
 use crate::load::{Interface, Loaded};
+use crate::lookup::Service;
 use crate::shadow::Unlike;
-use crate::slot::{Desk, Kind};
+use crate::slot::{Desk, Kind, Wake};
 use crate::status::PolicyIdentity;
+use crate::weight::Weight;
 
 mod comparison;
 
@@ -69,6 +71,10 @@ impl Kind for Payout {
     const SHADOW_QUEUE: usize = 8;
     type Case = PayoutCase;
     type Memory = ();
+
+    type Aside = ();
+
+    fn aside(_: Option<&Arc<Service>>, _: Wake<Self>) {}
 
     fn instance(loaded: &Arc<Loaded>) -> Result<Box<dyn PayoutPolicy>, PolicyFailure> {
         Ok(Box::new(WasmPayout::new(loaded.clone())))
@@ -164,7 +170,7 @@ impl WasmPayout {
     }
 
     /// Makes an instance for this one question.
-    fn ask<R>(
+    fn ask<R: Weight>(
         &self,
         items: usize,
         question: impl FnOnce(&wit::Guest, &mut GuestStore) -> wasmtime::Result<R>,

@@ -10,9 +10,8 @@ use sluice_core::policy::payout::{PayoutPolicy, Plan, Round, Tally};
 use sluice_core::policy::vardiff::{Decision, Opening, Review, VardiffPolicy};
 use tokio::sync::{broadcast, oneshot, watch};
 
-use crate::auth::{Auth, AuthJob};
+use crate::auth::{Auth, AuthJob, Gate};
 use crate::config::{Limits, PolicyConfig};
-use crate::counters::Counters;
 use crate::error::{LoadError, StartError};
 use crate::history::{Entry, History};
 use crate::orders::{Command, Done, OrderError};
@@ -66,7 +65,7 @@ impl Policies {
     ) -> Result<Self, StartError> {
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let parts = Parts {
-            auth: native_slot(auth, &events)?,
+            auth: native_slot(Box::new(Gate::Native(auth)), &events)?,
             vardiff: native_slot(vardiff, &events)?,
             payout: native_slot(payout, &events)?,
             events,
@@ -83,7 +82,7 @@ impl Policies {
     pub async fn authorize(&self, login: Login) -> Result<Grant, Refusal> {
         let (reply, answer) = oneshot::channel();
         let try_later = || Refusal::TryLater(TRY_LATER.to_owned());
-        self.parts.auth.ask(AuthJob { login, reply }).map_err(|_| try_later())?;
+        self.parts.auth.ask(AuthJob::new(login, reply)).map_err(|_| try_later())?;
         answer.await.unwrap_or_else(|_| Err(try_later()))
     }
 
@@ -203,9 +202,9 @@ fn native_slot<K: Kind>(
     Slot::start(slot::Opening {
         file: String::new(),
         source: Source::Native(policy),
-        queue: Limits::of(K::KIND).queue,
-        counters: Arc::new(Counters::default()),
+        limits: Limits::of(K::KIND),
         events: events.clone(),
         shadow: None,
+        lookup: None,
     })
 }

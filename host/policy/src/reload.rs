@@ -3,27 +3,29 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use sluice_core::policy::PolicyKind;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::auth::Auth;
 use crate::choice::{self, Choice, Choices, Configured};
 use crate::compile::content_hash;
 use crate::config::{PolicyConfig, Settings, ShadowConfig, SlotConfig};
-use crate::counters::Counters;
 use crate::error::{LoadError, Problem, StartError};
 use crate::history::History;
 use crate::keeper::{Keeper, Shade, read};
 use crate::kept::kept;
 use crate::load::{Candidate, Loaded, Loader};
+use crate::lookup::{Outside, Service};
 use crate::orders::{Command, Done, OrderError};
 use crate::payout::Payout;
 use crate::policies::Parts;
 use crate::shadow::Shadow;
+use crate::sheet::Role;
 use crate::slot::{self, EVENT_BACKLOG, Kind, Slot, Source, THREAD_STACK};
 use crate::status::{Outcome, PolicyEvent, ReloadOutcome};
 use crate::vardiff::Vardiff;
@@ -49,8 +51,16 @@ pub(crate) enum Wish {
 
 /// How to reach the keepers and the watcher.
 pub(crate) struct Keepers {
-    wishes: Vec<(PolicyKind, SyncSender<Wish>)>,
+    doors: Vec<Door>,
     watcher: Watcher,
+}
+
+/// How to reach one of them.
+struct Door {
+    kind: PolicyKind,
+    wishes: SyncSender<Wish>,
+    /// Orders that it has not taken up yet.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Keepers {
@@ -60,8 +70,8 @@ impl Keepers {
         settings: Settings,
         reply: oneshot::Sender<ReloadOutcome>,
     ) {
-        let keeper = self.wishes.iter().find(|(of, _)| *of == kind);
-        let sent = keeper.map(|(_, wishes)| wishes.try_send(Wish::Settings { settings, reply }));
+        let keeper = self.doors.iter().find(|door| door.kind == kind);
+        let sent = keeper.map(|door| door.wishes.try_send(Wish::Settings { settings, reply }));
         // Where the keeper is gone the reply goes with the wish, and the asker knows.
         if let Some(Err(TrySendError::Full(Wish::Settings { reply, .. }))) = sent {
             let why = "too many reloads are waiting; try again".to_owned();
@@ -75,18 +85,22 @@ impl Keepers {
         command: Command,
         reply: oneshot::Sender<Result<Done, OrderError>>,
     ) {
-        let keeper = self.wishes.iter().find(|(of, _)| *of == kind);
-        let sent = keeper.map(|(_, wishes)| wishes.try_send(Wish::Order { command, reply }));
-        if let Some(Err(TrySendError::Full(Wish::Order { reply, .. }))) = sent {
-            let _ = reply.send(Err(OrderError::Busy));
+        let Some(door) = self.doors.iter().find(|door| door.kind == kind) else { return };
+        // Before it is there: the keeper counts down.
+        door.waiting.fetch_add(1, Ordering::AcqRel);
+        if let Err(refused) = door.wishes.try_send(Wish::Order { command, reply }) {
+            door.waiting.fetch_sub(1, Ordering::AcqRel);
+            if let TrySendError::Full(Wish::Order { reply, .. }) = refused {
+                let _ = reply.send(Err(OrderError::Busy));
+            }
         }
     }
 
     pub(crate) fn stop(&self) {
         self.watcher.stop();
-        for (_, wishes) in &self.wishes {
+        for door in &self.doors {
             // A keeper that is busy finds its channel closed, or its slot stopped.
-            let _ = wishes.try_send(Wish::Stop);
+            let _ = door.wishes.try_send(Wish::Stop);
         }
     }
 }
@@ -130,14 +144,15 @@ pub(crate) fn start(config: &PolicyConfig) -> Result<Parts, StartError> {
         choices,
         dir: config.dir.clone(),
         cache_dir: config.cache_dir.clone(),
-        wishes: Vec::new(),
+        outside: config.outside.clone(),
+        doors: Vec::new(),
         watched: Vec::new(),
     };
     let auth = house.open::<Auth>(next()?)?;
     let vardiff = house.open::<Vardiff>(next()?)?;
     let payout = house.open::<Payout>(next()?)?;
     let watcher = Watcher::start(config, house.watched, events.clone())?;
-    let keepers = Some(Keepers { wishes: house.wishes, watcher });
+    let keepers = Some(Keepers { doors: house.doors, watcher });
     Ok(Parts { auth, vardiff, payout, events, keepers, history: Some(history) })
 }
 
@@ -189,9 +204,10 @@ impl First {
         };
         let loaded = bytes.and_then(|bytes| {
             let hash = content_hash(&bytes);
-            let limits = &config.limits;
-            loader
-                .load(&Candidate { kind, bytes: &bytes, hash: &hash, settings: &settings, limits }, &|| false)
+            let (limits, may_look_up) = (&config.limits, config.may_look_up());
+            let candidate =
+                Candidate { kind, bytes: &bytes, hash: &hash, settings: &settings, limits, may_look_up };
+            loader.load(&candidate, &|| false)
         });
         let pinned = choice.is_some_and(|choice| choice.pinned);
         match loaded {
@@ -209,28 +225,29 @@ struct House {
     choices: Arc<Choices>,
     dir: PathBuf,
     cache_dir: PathBuf,
-    wishes: Vec<(PolicyKind, SyncSender<Wish>)>,
+    outside: Outside,
+    doors: Vec<Door>,
     watched: Vec<Watched>,
 }
 
 impl House {
     /// Starts the slot and the keeper of a kind, and its shadow.
     fn open<K: Kind>(&mut self, first: First) -> Result<Slot<K>, StartError> {
-        let counters = Arc::new(Counters::default());
         let shadow = first.config.shadow.as_ref().map(|shadow| Shadow::start(&shadow.file)).transpose()?;
         let slot = Slot::<K>::start(slot::Opening {
             file: first.config.file.clone(),
-            source: Source::Component(first.loaded.counting(&counters)),
-            queue: first.config.limits.queue,
-            counters,
+            source: Source::Component(first.loaded.with_role(Role::Live, 1)),
+            limits: first.config.limits,
             events: self.events.clone(),
             shadow,
+            lookup: self.lookup(&first.config)?,
         })?;
         slot.shared.record(Outcome::Applied, Some(first.loaded.hash.clone()), None);
         let (wishes, inbox) = sync_channel(WISHES);
         slot.shared.kept_by(wishes.clone());
         let changes = Arc::new(AtomicU64::new(0));
         let shade = first.config.shadow.clone().map(|shadow| self.shade(K::KIND, shadow, &wishes));
+        let waiting = Arc::new(AtomicUsize::new(0));
         let mut keeper = Keeper {
             slot: slot.clone(),
             loader: self.loader.clone(),
@@ -246,13 +263,23 @@ impl House {
             changes: changes.clone(),
             handled: 0,
             shade,
+            waiting: waiting.clone(),
         };
         keeper.opened(first.pinned);
         spawn(&format!("policy-keep-{}", K::KIND), move || keeper.run(&inbox))?;
-        self.wishes.push((K::KIND, wishes.clone()));
+        self.doors.push(Door { kind: K::KIND, wishes: wishes.clone(), waiting });
         let (path, stamp) = (first.path, first.stamp);
         self.watched.push(Watched { kind: K::KIND, shadow: false, path, stamp, changes, wishes });
         Ok(slot)
+    }
+
+    /// Makes requests on the runtime that started the policies.
+    fn lookup(&self, config: &SlotConfig) -> Result<Option<Arc<Service>>, StartError> {
+        if !config.may_look_up() {
+            return Ok(None);
+        }
+        let runtime = Handle::try_current().map_err(|error| StartError::Thread(error.to_string()))?;
+        Ok(Some(Service::new(config.lookup.clone(), self.outside.clone(), runtime)))
     }
 
     /// Watches a shadow's file, and has it loaded as soon as its keeper runs.

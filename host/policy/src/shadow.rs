@@ -13,11 +13,12 @@ use std::time::Instant;
 use serde::Serialize;
 use sluice_core::policy::PolicyFailure;
 
-use crate::check::bounded;
+use crate::check::{bounded, reworded};
 use crate::counters::{Counters, Figures};
 use crate::error::StartError;
 use crate::load::Loaded;
-use crate::recovery::{Recovery, Remedy};
+use crate::recovery::{Rate, Recovery, Remedy};
+use crate::sheet::{GenerationStatus, Generations, Role, Sheet};
 use crate::slot::{Kind, THREAD_STACK, unix_millis};
 use crate::status::PolicyIdentity;
 
@@ -81,19 +82,27 @@ pub struct ShadowStatus {
     pub failed: u64,
     /// Questions that were not put to it: its queue was full.
     pub dropped: u64,
-    /// Questions that were not put to it: it was backing off.
+    /// Questions that were not put to it: it was backing off, or wanted to look up what nobody had looked up.
     pub skipped: u64,
     pub last_failure: Option<String>,
     /// The latest differences, newest first, at most [`EXAMPLES`].
     pub examples: Vec<Difference>,
+    /// Inputs that wait for it; a batch is one.
+    pub waiting: usize,
+    /// It and the shadows before it, newest first.
+    pub generations: Vec<GenerationStatus>,
     #[serde(flatten)]
     pub figures: Figures,
 }
 
 enum Note<K: Kind> {
-    Case { against: u64, items: u64, case: K::Case },
-    Change(Arc<Loaded>),
-    Stop,
+    Case {
+        against: u64,
+        items: u64,
+        case: K::Case,
+    },
+    /// Something is next, or it is stopped.
+    Wake,
 }
 
 /// The side of a shadow that everybody sees.
@@ -109,23 +118,40 @@ struct Record {
     open: AtomicBool,
     stopped: AtomicBool,
     queued: AtomicUsize,
+    /// The generation that answered the latest input.
+    against: AtomicU64,
+    /// Inputs of that generation.
     dropped: AtomicU64,
+    /// Questions of the present subject that were dropped, whichever generation answered them.
+    missed: AtomicU64,
+    generations: Generations,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     subject: Option<Subject>,
+    /// How many there were.
+    subjects: u64,
+    /// Set until the thread has taken the subject up. A slow shadow has a full queue: nobody waits for a place in it.
+    next: bool,
     loading: bool,
     backing_off: bool,
     error: Option<String>,
     tally: Tally,
 }
 
+#[derive(Clone)]
 struct Subject {
     loaded: Arc<Loaded>,
-    counters: Arc<Counters>,
     since: u64,
+}
+
+impl Subject {
+    /// `missed`: questions that were dropped before it got them.
+    fn missed(&self, missed: u64) {
+        self.loaded.sheet.comparison.dropped.store(missed, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -148,23 +174,25 @@ impl Record {
 impl<K: Kind> Shadow<K> {
     /// Starts its thread, with nothing to ask yet.
     pub(crate) fn start(file: &str) -> Result<Self, StartError> {
-        // Changes wait for room; two more keep them from being held up by inputs alone.
-        let (queue, inbox) = sync_channel(K::SHADOW_QUEUE + 2);
+        // One more for a nudge.
+        let (queue, inbox) = sync_channel(K::SHADOW_QUEUE + 1);
         let record = Arc::new(Record {
             file: file.to_owned(),
             open: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
+            against: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            generations: Generations::default(),
             state: Mutex::default(),
         });
         let bench = Bench::<K> {
             record: record.clone(),
             loaded: None,
-            counters: Arc::default(),
             instance: None,
             memory: K::Memory::default(),
-            recovery: Recovery::new(Instant::now()),
+            recovery: Recovery::new(Instant::now(), Rate::default()),
         };
         thread::Builder::new()
             .name(format!("policy-shadow-{}", K::KIND))
@@ -179,7 +207,13 @@ impl<K: Kind> Shadow<K> {
         if !self.record.open.load(Ordering::Relaxed) {
             return;
         }
-        let drop_it = || self.record.dropped.fetch_add(items, Ordering::Relaxed);
+        if self.record.against.swap(live.generation, Ordering::Relaxed) != live.generation {
+            self.record.dropped.store(0, Ordering::Relaxed);
+        }
+        let drop_it = || {
+            self.record.dropped.fetch_add(items, Ordering::Relaxed);
+            self.record.missed.fetch_add(items, Ordering::Relaxed);
+        };
         if self.record.queued.load(Ordering::Relaxed) >= K::SHADOW_QUEUE {
             drop_it();
             return;
@@ -192,17 +226,22 @@ impl<K: Kind> Shadow<K> {
         }
     }
 
-    /// A generation that was proved is compared from now on. Waits for room in the queue: called by the keeper only.
+    /// A generation that was proved is compared from now on. Waits for nothing.
     pub(crate) fn replace(&self, loaded: &Loaded) {
-        let counters = Arc::new(Counters::default());
-        let loaded = loaded.counting(&counters);
-        let subject = Subject { loaded: loaded.clone(), counters, since: unix_millis() };
         let mut state = self.record.state();
-        state.subject = Some(subject);
+        let missed = self.record.missed.swap(0, Ordering::Relaxed);
+        state.subject.iter().for_each(|before| before.missed(missed));
+        state.subjects += 1;
+        let loaded = loaded.with_role(Role::Shadow, state.subjects);
+        self.record.generations.begin(loaded.sheet.clone());
+        state.subject = Some(Subject { loaded, since: unix_millis() });
         state.error = None;
+        state.tally = Tally::default();
+        state.next = true;
         drop(state);
-        // The thread is gone with its slot.
-        let _ = self.queue.send(Note::Change(loaded));
+        self.record.dropped.store(0, Ordering::Relaxed);
+        // Full: the thread is awake, and looks before the next input.
+        let _ = self.queue.try_send(Note::Wake);
     }
 
     pub(crate) fn refused(&self, why: String) {
@@ -232,12 +271,14 @@ impl<K: Kind> Shadow<K> {
     pub(crate) fn stop(&self) {
         self.record.stopped.store(true, Ordering::Release);
         // Full: the thread is awake, and looks at the flag before it sleeps again.
-        let _ = self.queue.try_send(Note::Stop);
+        let _ = self.queue.try_send(Note::Wake);
     }
 
     pub(crate) fn status(&self) -> ShadowStatus {
         let record = &self.record;
         let state = record.state();
+        state.subject.iter().for_each(|subject| subject.missed(record.missed.load(Ordering::Relaxed)));
+        let generations = record.generations.told();
         let present = match (&state.subject, record.open.load(Ordering::Relaxed)) {
             _ if state.loading => ShadowState::Loading,
             (None, _) => ShadowState::Refused,
@@ -266,7 +307,9 @@ impl<K: Kind> Shadow<K> {
             skipped: tally.skipped,
             last_failure: tally.last_failure.clone(),
             examples: tally.examples.iter().cloned().collect(),
-            figures: state.subject.as_ref().map(|subject| subject.counters.figures()).unwrap_or_default(),
+            waiting: record.queued.load(Ordering::Relaxed),
+            figures: generations.first().map(|one| one.figures.clone()).unwrap_or_default(),
+            generations,
         }
     }
 }
@@ -280,7 +323,6 @@ pub(crate) fn same(one: &Loaded, other: &Loaded) -> bool {
 struct Bench<K: Kind> {
     record: Arc<Record>,
     loaded: Option<Arc<Loaded>>,
-    counters: Arc<Counters>,
     instance: Option<Box<K::Policy>>,
     /// What the kind keeps between inputs.
     memory: K::Memory,
@@ -290,29 +332,31 @@ struct Bench<K: Kind> {
 impl<K: Kind> Bench<K> {
     fn run(mut self, inbox: &Receiver<Note<K>>) {
         while let Ok(note) = inbox.recv() {
-            match note {
-                Note::Stop => return,
-                _ if self.record.stopped.load(Ordering::Acquire) => return,
-                Note::Change(loaded) => self.change(loaded),
-                Note::Case { against, items, case } => {
-                    self.record.queued.fetch_sub(1, Ordering::Relaxed);
-                    self.compare(against, items, &case);
-                }
+            if self.record.stopped.load(Ordering::Acquire) {
+                return;
+            }
+            self.take_next();
+            if let Note::Case { against, items, case } = note {
+                self.record.queued.fetch_sub(1, Ordering::Relaxed);
+                self.compare(against, items, &case);
             }
         }
     }
 
-    fn change(&mut self, loaded: Arc<Loaded>) {
+    /// Takes up what is to be compared now, where that changed.
+    fn take_next(&mut self) {
         let mut state = self.record.state();
-        self.counters = state.subject.as_ref().map(|subject| subject.counters.clone()).unwrap_or_default();
+        if !std::mem::take(&mut state.next) {
+            return;
+        }
+        let Some(Subject { loaded, .. }) = state.subject.clone() else { return };
         state.backing_off = false;
         state.tally = Tally::default();
         drop(state);
-        self.record.dropped.store(0, Ordering::Relaxed);
         self.loaded = Some(loaded);
         self.instance = None;
         self.memory = K::Memory::default();
-        self.recovery = Recovery::new(Instant::now());
+        self.recovery = Recovery::new(Instant::now(), Rate::default());
     }
 
     fn compare(&mut self, against: u64, items: u64, case: &K::Case) {
@@ -320,15 +364,22 @@ impl<K: Kind> Bench<K> {
         let found = match self.instance() {
             Some(Ok(())) => self.ask(items, case),
             Some(Err(failure)) => Err(failure),
-            None => {
-                self.record.state().tally.skipped += items;
-                return;
-            }
+            None => return self.skip(items),
         };
         match found {
             Ok(differences) => self.count(items, case, differences),
+            // It wants to know what nobody looked up.
+            Err(PolicyFailure::Unavailable(_)) => {
+                self.instance = None;
+                self.skip(items);
+            }
             Err(failure) => self.failed(items, case, &failure),
         }
+    }
+
+    fn skip(&self, items: u64) {
+        self.record.state().tally.skipped += items;
+        self.tell(|sheet| sheet.comparison.skipped.fetch_add(items, Ordering::Relaxed));
     }
 
     /// Counts begin anew where another generation serves.
@@ -353,7 +404,7 @@ impl<K: Kind> Bench<K> {
             self.instance = Some(instance);
             self.recovery.serves(now);
             self.record.state().backing_off = false;
-            Counters::add(&self.counters.instances);
+            self.tell(|sheet| Counters::add(&sheet.counters.instances));
         }))
     }
 
@@ -361,9 +412,19 @@ impl<K: Kind> Bench<K> {
         let Some(policy) = self.instance.as_deref_mut() else { return Ok(Vec::new()) };
         let began = Instant::now();
         let found = K::compare(policy, &mut self.memory, case);
-        self.counters.call(began.elapsed());
-        self.counters.items.fetch_add(items, Ordering::Relaxed);
+        let took = began.elapsed();
+        self.tell(|sheet| {
+            sheet.counters.call(took);
+            sheet.counters.items.fetch_add(items, Ordering::Relaxed)
+        });
         found
+    }
+
+    /// Counts, where there is a subject.
+    fn tell<T>(&self, count: impl FnOnce(&Sheet) -> T) {
+        if let Some(loaded) = &self.loaded {
+            count(&loaded.sheet);
+        }
     }
 
     fn count(&self, items: u64, case: &K::Case, differences: Vec<Unlike>) {
@@ -372,6 +433,10 @@ impl<K: Kind> Bench<K> {
         let tally = &mut state.tally;
         tally.agreed += items - differed;
         tally.differed += differed;
+        self.tell(|sheet| {
+            sheet.comparison.agreed.fetch_add(items - differed, Ordering::Relaxed);
+            sheet.comparison.differed.fetch_add(differed, Ordering::Relaxed)
+        });
         for Unlike { input, answers: [live, shadow] } in differences {
             let fit = |text: String| bounded(&K::redact(case, text), EXAMPLE_TEXT);
             let (input, live, shadow) = (fit(input), fit(live), fit(shadow));
@@ -381,13 +446,10 @@ impl<K: Kind> Bench<K> {
     }
 
     fn failed(&mut self, items: u64, case: &K::Case, failure: &PolicyFailure) {
-        match failure {
-            PolicyFailure::BadAnswer(_) => Counters::add(&self.counters.bad_answers),
-            PolicyFailure::Internal(_) => Counters::add(&self.counters.internal),
-            PolicyFailure::BadInput(_) => Counters::add(&self.counters.bad_input),
-            // Counted by its cause where it was stopped.
-            PolicyFailure::Trap(_) | PolicyFailure::Unavailable(_) => {}
-        }
+        self.tell(|sheet| {
+            sheet.comparison.failed.fetch_add(items, Ordering::Relaxed);
+            sheet.fails(&reworded(failure.clone(), |text| K::redact(case, text)));
+        });
         let why = bounded(&K::redact(case, failure.to_string()), EXAMPLE_TEXT);
         let mut state = self.record.state();
         state.tally.failed += items;

@@ -4,6 +4,7 @@
 //! no call sees two generations.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -12,19 +13,23 @@ use std::time::{Duration, Instant};
 use sluice_core::policy::{Descriptor, PolicyFailure, PolicyKind};
 use tokio::sync::{broadcast, watch};
 
-use crate::counters::Counters;
+use crate::config::Limits;
+use crate::counters::{Counters, Totals};
 use crate::error::{LoadError, StartError};
 use crate::load::Loaded;
-use crate::recovery::{Recovery, Remedy};
+use crate::lookup::Service;
+use crate::recovery::{Rate, Recovery, Remedy};
 use crate::reload::Wish;
-use crate::shadow::{Shadow, ShadowStatus, Unlike};
-use crate::status::{
-    HISTORY_LIMIT, LastReload, Outcome, PolicyEvent, PolicyIdentity, PolicyStatus, SlotState,
-};
+use crate::shadow::{Shadow, Unlike};
+use crate::sheet::{Bearer, Generations, Role, Sheet};
+use crate::status::{Outcome, PolicyEvent, PolicyIdentity};
 
 mod inbox;
+mod shared;
 
 use inbox::{gather, next};
+use shared::Face;
+pub(crate) use shared::{Shared, TakenBack};
 
 /// wasmtime carves a guest's stack out of the thread that calls it; less than that aborts the process.
 pub(crate) const THREAD_STACK: usize = 8 << 20;
@@ -36,6 +41,8 @@ pub(crate) const SAMPLES: usize = 32;
 const SAMPLE_EVERY: u64 = 64;
 /// Events that a slow listener may lag behind before it loses the oldest.
 pub(crate) const EVENT_BACKLOG: usize = 256;
+/// Calls that an instance answers at least before it makes way for its memory: making another costs up to a millisecond.
+const CALLS_BEFORE_RENEWAL: u64 = 64;
 /// At most one report of a failing call in this time; a miner may cause them at will.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,6 +54,11 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     type Policy: ?Sized + Send;
     type Job: Send;
     type Sample: Send + Sync;
+    /// What the thread keeps beside its instance.
+    type Aside: Send;
+
+    /// At the thread's beginning. What is looked up for it wakes it when it is there.
+    fn aside(lookup: Option<&Arc<Service>>, wake: Wake<Self>) -> Self::Aside;
 
     /// A fresh instance, configured.
     fn instance(loaded: &Arc<Loaded>) -> Result<Box<Self::Policy>, PolicyFailure>;
@@ -55,6 +67,7 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     fn serve(desk: &mut Desk<Self>, jobs: &mut Vec<Self::Job>);
 
     /// Asks an instance what was asked before; any failure but a refused input speaks against it.
+    /// [`PolicyFailure::Unavailable`]: it wants to know more than is on record, and is done with.
     fn try_on(policy: &mut Self::Policy, sample: &Self::Sample) -> Result<(), PolicyFailure>;
 
     /// Cases that may wait for a shadow; one more is dropped and counted.
@@ -64,7 +77,8 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     /// What is kept of a shadow's answers between two cases.
     type Memory: Default + Send;
 
-    /// Asks a shadow what was asked, and says where its answers differ.
+    /// Asks a shadow what was asked, and says where its answers differ. [`PolicyFailure::Unavailable`] as for
+    /// [`Kind::try_on`].
     fn compare(
         policy: &mut Self::Policy,
         memory: &mut Self::Memory,
@@ -79,151 +93,31 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
 
 enum Message<K: Kind> {
     Job(K::Job),
-    Swap { loaded: Arc<Loaded>, done: SyncSender<Result<u64, LoadError>> },
+    Swap {
+        loaded: Arc<Loaded>,
+        done: SyncSender<Result<u64, LoadError>>,
+    },
+    /// What served before the program was started again.
+    Warm(Arc<Loaded>),
+    /// There is something to do beside the queue.
+    Wake,
     Stop,
 }
 
-/// What everybody may see of a slot.
-pub(crate) struct Shared<K: Kind> {
-    pub(crate) file: String,
-    pub(crate) counters: Arc<Counters>,
-    face: Mutex<Face>,
-    samples: Mutex<VecDeque<Arc<K::Sample>>>,
-    generation: watch::Sender<u64>,
-    events: broadcast::Sender<PolicyEvent>,
-    /// Beside what serves, where the configuration names one.
-    shadow: Option<Shadow<K>>,
-    /// Wakes the keeper; unset for a native policy.
-    keeper: OnceLock<SyncSender<Wish>>,
+/// Wakes a slot's thread.
+pub(crate) struct Wake<K: Kind>(SyncSender<Message<K>>);
+
+impl<K: Kind> Wake<K> {
+    pub(crate) fn wake(&self) {
+        // Full: the thread is awake, and looks before it sleeps again.
+        let _ = self.0.try_send(Message::Wake);
+    }
 }
 
-/// What was taken back by itself, for the record.
-pub(crate) struct TakenBack {
-    pub(crate) from: String,
-    pub(crate) why: String,
-}
-
-struct Face {
-    identity: Arc<PolicyIdentity>,
-    descriptor: Descriptor,
-    loaded_at: u64,
-    backing_off: bool,
-    loading: bool,
-    stopped: bool,
-    history: VecDeque<LastReload>,
-    /// What serves, for the keeper; `None` for a native policy.
-    loaded: Option<Arc<Loaded>>,
-    /// Taken back, as (hash, settings, why): not to be loaded again by itself.
-    rolled_back: Option<(String, Arc<str>, String)>,
-    /// Not on record yet.
-    taken_back: Option<TakenBack>,
-    pinned: bool,
-    /// Content hash of a changed file that is not applied, since the policy is pinned.
-    held: Option<String>,
-}
-
-impl<K: Kind> Shared<K> {
-    fn face(&self) -> std::sync::MutexGuard<'_, Face> {
-        self.face.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn emit(&self, event: PolicyEvent) {
-        match &event {
-            PolicyEvent::Applied { .. }
-            | PolicyEvent::Unchanged { .. }
-            | PolicyEvent::Pinned { .. }
-            | PolicyEvent::Unpinned { .. }
-            | PolicyEvent::Shadowing { .. } => {
-                tracing::info!(kind = %K::KIND, "{event}");
-            }
-            _ => tracing::warn!(kind = %K::KIND, "{event}"),
-        }
-        // Nobody listening is fine.
-        let _ = self.events.send(event);
-    }
-
-    /// Puts a change and its end on record.
-    pub(crate) fn record(&self, outcome: Outcome, hash: Option<String>, error: Option<String>) {
-        let mut face = self.face();
-        face.history.push_front(LastReload { outcome, at: unix_millis(), hash, error });
-        face.history.truncate(HISTORY_LIMIT);
-    }
-
-    pub(crate) fn loading(&self, loading: bool) {
-        self.face().loading = loading;
-    }
-
-    pub(crate) fn loaded(&self) -> Option<Arc<Loaded>> {
-        self.face().loaded.clone()
-    }
-
-    pub(crate) fn rolled_back(&self, hash: &str, settings: &str) -> Option<String> {
-        let face = self.face();
-        let (bad, with, why) = face.rolled_back.as_ref()?;
-        (bad == hash && **with == *settings).then(|| why.clone())
-    }
-
-    /// Whom to wake when something was taken back.
-    pub(crate) fn kept_by(&self, keeper: SyncSender<Wish>) {
-        // A slot has one keeper.
-        let _ = self.keeper.set(keeper);
-    }
-
-    pub(crate) fn taken_back(&self) -> Option<TakenBack> {
-        self.face().taken_back.take()
-    }
-
-    pub(crate) fn shadow(&self) -> Option<&Shadow<K>> {
-        self.shadow.as_ref()
-    }
-
-    pub(crate) fn pinned(&self) -> bool {
-        self.face().pinned
-    }
-
-    /// Whether it is pinned, and the file that is not applied for that.
-    pub(crate) fn pin(&self, pinned: bool, held: Option<String>) {
-        let mut face = self.face();
-        face.pinned = pinned;
-        face.held = held;
-    }
-
-    fn shadow_status(&self) -> Option<ShadowStatus> {
-        self.shadow.as_ref().map(Shadow::status)
-    }
-
-    pub(crate) fn samples(&self) -> Vec<Arc<K::Sample>> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    pub(crate) fn status(&self) -> PolicyStatus {
-        let shadow = self.shadow_status();
-        let face = self.face();
-        let state = match (face.stopped, face.backing_off, face.loading) {
-            (true, ..) => SlotState::Stopped,
-            (_, true, _) => SlotState::BackingOff,
-            (.., true) => SlotState::Loading,
-            _ => SlotState::Active,
-        };
-        let first = LastReload { outcome: Outcome::Applied, at: face.loaded_at, hash: None, error: None };
-        PolicyStatus {
-            kind: K::KIND,
-            file: self.file.clone(),
-            name: face.identity.name.clone(),
-            version: face.identity.version.clone(),
-            summary: face.descriptor.summary.clone(),
-            hash: face.identity.hash.clone(),
-            generation: face.identity.generation,
-            loaded_at: face.loaded_at,
-            state,
-            last_reload: face.history.front().cloned().unwrap_or(first),
-            history: face.history.iter().cloned().collect(),
-            pinned: face.pinned,
-            held: face.held.clone(),
-            shadow,
-            figures: self.counters.figures(),
-        }
-    }
+/// What served before, loaded, and how often it failed.
+struct Warm {
+    loaded: Arc<Loaded>,
+    rate: Rate,
 }
 
 pub(crate) fn unix_millis() -> u64 {
@@ -253,16 +147,16 @@ impl<K: Kind> Clone for Slot<K> {
 pub(crate) struct Opening<K: Kind> {
     pub(crate) file: String,
     pub(crate) source: Source<K>,
-    pub(crate) queue: usize,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: Limits,
     pub(crate) events: broadcast::Sender<PolicyEvent>,
     pub(crate) shadow: Option<Shadow<K>>,
+    pub(crate) lookup: Option<Arc<Service>>,
 }
 
 impl<K: Kind> Slot<K> {
     /// Starts the thread.
     pub(crate) fn start(opening: Opening<K>) -> Result<Self, StartError> {
-        let (queue, inbox) = sync_channel(opening.queue.max(1));
+        let (queue, inbox) = sync_channel(opening.limits.queue.max(1));
         let (generation, _) = watch::channel(1);
         let (identity, descriptor, loaded) = match &opening.source {
             Source::Native(_) => (native_identity(), Descriptor::default(), None),
@@ -286,15 +180,20 @@ impl<K: Kind> Slot<K> {
         };
         let shared = Arc::new(Shared {
             file: opening.file,
-            counters: opening.counters,
+            limits: opening.limits,
+            totals: Totals::default(),
+            generations: Generations::default(),
+            waiting: AtomicUsize::new(0),
             face: Mutex::new(face),
             samples: Mutex::default(),
             generation,
             events: opening.events,
             shadow: opening.shadow,
+            lookup: opening.lookup,
             keeper: OnceLock::new(),
         });
-        let desk = Desk::new(shared.clone(), opening.source);
+        let aside = K::aside(shared.lookup.as_ref(), Wake(queue.clone()));
+        let desk = Desk::new(shared.clone(), opening.source, aside);
         thread::Builder::new()
             .name(format!("policy-{}", K::KIND))
             .stack_size(THREAD_STACK)
@@ -305,14 +204,17 @@ impl<K: Kind> Slot<K> {
 
     /// Puts a job in the queue, or says why the kind's default applies.
     pub(crate) fn ask(&self, job: K::Job) -> Result<(), PolicyFailure> {
-        match self.queue.try_send(Message::Job(job)) {
-            Ok(()) => Ok(()),
+        self.shared.waiting.fetch_add(1, Relaxed);
+        let refused = match self.queue.try_send(Message::Job(job)) {
+            Ok(()) => return Ok(()),
             Err(TrySendError::Full(_)) => {
-                Counters::add(&self.shared.counters.queue_full);
-                Err(PolicyFailure::Unavailable("its queue is full".to_owned()))
+                Counters::add(&self.shared.totals.queue_full);
+                PolicyFailure::Unavailable("its queue is full".to_owned())
             }
-            Err(TrySendError::Disconnected(_)) => Err(stopped()),
-        }
+            Err(TrySendError::Disconnected(_)) => stopped(),
+        };
+        self.shared.waiting.fetch_sub(1, Relaxed);
+        Err(refused)
     }
 
     /// Waits for its turn in the queue, then swaps: called by the keeper only.
@@ -320,6 +222,12 @@ impl<K: Kind> Slot<K> {
         let (done, outcome) = sync_channel(1);
         self.queue.send(Message::Swap { loaded, done }).map_err(|_| LoadError::ShutDown)?;
         outcome.recv().map_err(|_| LoadError::ShutDown)?
+    }
+
+    /// What comes back if the generation that the program started with keeps failing: called by the keeper only.
+    pub(crate) fn warm(&self, loaded: Arc<Loaded>) {
+        // The thread is gone with its slot.
+        let _ = self.queue.send(Message::Warm(loaded));
     }
 
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {
@@ -331,11 +239,18 @@ impl<K: Kind> Slot<K> {
         self.shared.shadow.iter().for_each(Shadow::stop);
         // Where the queue is full the thread is awake, and looks at the flag before it sleeps again.
         let _ = self.queue.try_send(Message::Stop);
+        // So is the keeper.
+        let _ = self.shared.keeper.get().map(|keeper| keeper.try_send(Wish::Look));
     }
 }
 
 pub(crate) fn stopped() -> PolicyFailure {
     PolicyFailure::Unavailable("it is shut down".to_owned())
+}
+
+fn native_bearer(kind: PolicyKind, identity: &PolicyIdentity) -> Bearer {
+    let PolicyIdentity { name, version, hash, generation, .. } = identity.clone();
+    Bearer { role: Role::Live, kind, name, version, hash, generation }
 }
 
 fn native_identity() -> PolicyIdentity {
@@ -353,45 +268,67 @@ pub(crate) struct Desk<K: Kind> {
     shared: Arc<Shared<K>>,
     /// `None` for a native policy, which is never replaced.
     loaded: Option<Arc<Loaded>>,
-    last_good: Option<Arc<Loaded>>,
+    last_good: Option<Warm>,
     identity: Arc<PolicyIdentity>,
+    /// Of the generation that serves: what is counted on the way of a call is found here, once.
+    sheet: Arc<Sheet>,
     instance: Option<Box<K::Policy>>,
     recovery: Recovery,
     bad_answers: u32,
     reported: Option<Instant>,
     sampled: u64,
+    /// Calls that the instance has answered.
+    asked: u64,
+    /// The last instance was given up for no fault of its own.
+    given_up: bool,
+    aside: K::Aside,
 }
 
 impl<K: Kind> Desk<K> {
-    fn new(shared: Arc<Shared<K>>, source: Source<K>) -> Self {
+    fn new(shared: Arc<Shared<K>>, source: Source<K>, aside: K::Aside) -> Self {
         let (instance, loaded) = match source {
             Source::Native(policy) => (Some(policy), None),
             Source::Component(loaded) => (None, Some(loaded)),
         };
         let identity = shared.face().identity.clone();
+        let sheet = match &loaded {
+            Some(loaded) => loaded.sheet.clone(),
+            None => Sheet::new(native_bearer(K::KIND, &identity), &shared.limits),
+        };
+        shared.generations.begin(sheet.clone());
         Self {
             shared,
             loaded,
             last_good: None,
             identity,
+            sheet,
             instance,
-            recovery: Recovery::new(Instant::now()),
+            recovery: Recovery::new(Instant::now(), Rate::default()),
             bad_answers: 0,
             reported: None,
             sampled: 0,
+            asked: 0,
+            given_up: false,
+            aside,
         }
+    }
+
+    pub(crate) fn aside(&self) -> &K::Aside {
+        &self.aside
     }
 
     fn run(mut self, inbox: &Receiver<Message<K>>) {
         let mut jobs = Vec::with_capacity(DRAIN);
         while let Some(message) = next(inbox) {
             let last = gather(message, inbox, &mut jobs);
+            self.shared.waiting.fetch_sub(jobs.len(), Relaxed);
             K::serve(&mut self, &mut jobs);
             match last {
                 Some(Message::Swap { loaded, done }) => {
                     // The keeper may be gone.
-                    let _ = done.send(self.swap(loaded));
+                    let _ = done.send(self.swap(&loaded));
                 }
+                Some(Message::Warm(loaded)) => self.warm(loaded),
                 Some(Message::Stop) => return,
                 _ if self.shared.face().stopped => return,
                 _ => {}
@@ -409,17 +346,60 @@ impl<K: Kind> Desk<K> {
         items: u64,
         question: impl FnOnce(&mut K::Policy) -> Result<R, PolicyFailure>,
     ) -> Result<R, PolicyFailure> {
+        self.ask_in_turns(items, question, |_| true)
+    }
+
+    /// As [`Desk::ask`], where the call may have ended without an answer: that says nothing of the policy, good or bad,
+    /// and takes its instance along.
+    pub(crate) fn ask_in_turns<R>(
+        &mut self,
+        items: u64,
+        question: impl FnOnce(&mut K::Policy) -> Result<R, PolicyFailure>,
+        is_answer: impl FnOnce(&R) -> bool,
+    ) -> Result<R, PolicyFailure> {
         let policy = self.policy(items)?;
         let began = Instant::now();
         let answer = question(policy);
-        let counters = &self.shared.counters;
+        let counters = &self.sheet.counters;
         counters.call(began.elapsed());
-        counters.items.fetch_add(items, std::sync::atomic::Ordering::Relaxed);
+        if answer.as_ref().is_ok_and(|answer| !is_answer(answer)) {
+            (self.instance, self.given_up) = (None, true);
+            return answer;
+        }
+        self.recovery.called();
+        counters.items.fetch_add(items, Relaxed);
         match &answer {
-            Ok(_) => self.bad_answers = 0,
+            Ok(_) => {
+                self.bad_answers = 0;
+                self.renew_when_full();
+            }
             Err(failure) => self.failed(failure),
         }
         answer
+    }
+
+    /// One that leaks makes way before it traps: no policy may rely on what it holds from call to call.
+    fn renew_when_full(&mut self) {
+        self.asked += 1;
+        let Some(loaded) = &self.loaded else { return };
+        let counters = &self.sheet.counters;
+        let held = counters.memory.load(Relaxed);
+        if self.asked < CALLS_BEFORE_RENEWAL || held <= loaded.memory_limit() / 4 * 3 {
+            return;
+        }
+        match K::instance(loaded) {
+            Ok(instance) => {
+                Counters::add(&counters.renewed);
+                self.install_instance(instance);
+            }
+            Err(failure) => self.failed(&failure),
+        }
+    }
+
+    fn install_instance(&mut self, instance: Box<K::Policy>) {
+        self.instance = Some(instance);
+        self.asked = 0;
+        Counters::add(&self.sheet.counters.instances);
     }
 
     /// The instance; a new one where the last was discarded.
@@ -432,8 +412,9 @@ impl<K: Kind> Desk<K> {
 
     fn renew(&mut self, items: u64) -> Result<(), PolicyFailure> {
         let now = Instant::now();
+        let given_up = std::mem::take(&mut self.given_up);
         if let Some(left) = self.recovery.paused(now) {
-            self.shared.counters.unavailable.fetch_add(items, std::sync::atomic::Ordering::Relaxed);
+            self.sheet.counters.unavailable.fetch_add(items, Relaxed);
             let millis = left.as_millis();
             return Err(PolicyFailure::Unavailable(format!(
                 "it failed repeatedly and is tried again in {millis} ms"
@@ -441,6 +422,11 @@ impl<K: Kind> Desk<K> {
         }
         let Some(loaded) = self.loaded.clone() else { return Err(stopped()) };
         match K::instance(&loaded) {
+            // It goes on where the last left off: neither a failure nor a new beginning.
+            Ok(instance) if given_up => {
+                self.install_instance(instance);
+                Ok(())
+            }
             Ok(instance) => {
                 self.serves(instance, now);
                 Ok(())
@@ -453,19 +439,16 @@ impl<K: Kind> Desk<K> {
     }
 
     fn serves(&mut self, instance: Box<K::Policy>, now: Instant) {
-        self.instance = Some(instance);
+        self.install_instance(instance);
         self.recovery.serves(now);
         self.shared.face().backing_off = false;
-        Counters::add(&self.shared.counters.instances);
     }
 
     fn failed(&mut self, failure: &PolicyFailure) {
-        let counters = self.shared.counters.clone();
+        self.sheet.fails(failure);
         match failure {
-            PolicyFailure::BadInput(_) => return Counters::add(&counters.bad_input),
-            PolicyFailure::Unavailable(_) => return,
+            PolicyFailure::BadInput(_) | PolicyFailure::Unavailable(_) => return,
             PolicyFailure::BadAnswer(_) => {
-                Counters::add(&counters.bad_answers);
                 self.report(failure);
                 self.bad_answers += 1;
                 if self.bad_answers < K::BAD_ANSWERS {
@@ -473,12 +456,7 @@ impl<K: Kind> Desk<K> {
                 }
                 self.bad_answers = 0;
             }
-            PolicyFailure::Internal(_) => {
-                Counters::add(&counters.internal);
-                self.report(failure);
-            }
-            // Counted by its cause where it was stopped.
-            PolicyFailure::Trap(_) => self.report(failure),
+            PolicyFailure::Internal(_) | PolicyFailure::Trap(_) => self.report(failure),
         }
         self.remedy(failure);
     }
@@ -514,20 +492,21 @@ impl<K: Kind> Desk<K> {
     fn roll_back(&mut self, failure: &PolicyFailure) {
         let (Some(good), Some(bad)) = (self.last_good.take(), self.loaded.clone()) else { return };
         let why = failure.to_string();
-        let from = bad.hash.clone();
+        let (from, generation) = (bad.hash.clone(), self.identity.generation);
         let mut face = self.shared.face();
         face.rolled_back = Some((from.clone(), bad.settings.clone(), why.clone()));
-        face.taken_back = Some(TakenBack { from: from.clone(), why: why.clone() });
+        face.taken_back =
+            Some(TakenBack { from: from.clone(), generation, to: good.loaded.clone(), why: why.clone() });
         drop(face);
-        self.install(good.clone());
-        Counters::add(&self.shared.counters.rollbacks);
+        self.install(good.loaded.with_role(Role::Live, self.next_generation()));
+        Counters::add(&self.shared.totals.rollbacks);
         self.shared.record(Outcome::RolledBack, Some(from.clone()), Some(why.clone()));
         let generation = self.identity.generation;
         self.shared.emit(PolicyEvent::RolledBack {
             kind: K::KIND,
             generation,
             from,
-            to: good.hash.clone(),
+            to: good.loaded.hash.clone(),
             why,
         });
         // Full: the keeper is awake, and looks before it sleeps again.
@@ -535,11 +514,15 @@ impl<K: Kind> Desk<K> {
     }
 
     /// A candidate that was proved takes over, unless it does not start.
-    fn swap(&mut self, loaded: Arc<Loaded>) -> Result<u64, LoadError> {
+    fn swap(&mut self, loaded: &Loaded) -> Result<u64, LoadError> {
+        let loaded = loaded.with_role(Role::Live, self.next_generation());
         let instance = K::instance(&loaded).map_err(|failure| LoadError::Instantiate(failure.to_string()))?;
         let now = Instant::now();
-        if self.recovery.good(now) {
-            self.last_good = self.loaded.take();
+        // Better one that fails now and then than none.
+        let paused = self.recovery.paused(now).is_some();
+        if self.recovery.good(now) || (self.last_good.is_none() && !paused) {
+            let rate = self.recovery.rate();
+            self.last_good = self.loaded.take().map(|loaded| Warm { loaded, rate });
         }
         self.install(loaded);
         self.shared.face().rolled_back = None;
@@ -547,11 +530,26 @@ impl<K: Kind> Desk<K> {
         Ok(self.identity.generation)
     }
 
+    /// Only what the program started with lacks one.
+    fn warm(&mut self, loaded: Arc<Loaded>) {
+        if self.identity.generation == 1 {
+            self.last_good.get_or_insert(Warm { loaded, rate: Rate::default() });
+        }
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.identity.generation + 1
+    }
+
+    /// `loaded` counts as the generation that is next.
     fn install(&mut self, loaded: Arc<Loaded>) {
-        let generation = self.identity.generation + 1;
+        let generation = self.next_generation();
         self.identity = Arc::new(loaded.identity(generation));
-        self.instance = None;
-        self.recovery = Recovery::new(Instant::now());
+        self.sheet = loaded.sheet.clone();
+        self.shared.generations.begin(self.sheet.clone());
+        (self.instance, self.given_up) = (None, false);
+        let before = self.last_good.as_ref().map_or_else(Rate::default, |warm| warm.rate);
+        self.recovery = Recovery::new(Instant::now(), before);
         self.bad_answers = 0;
         let mut face = self.shared.face();
         face.identity = self.identity.clone();

@@ -5,8 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sluice_core::policy::PolicyKind;
 
-use crate::counters::Figures;
+use crate::budgets::Budgets;
+use crate::counters::{Figures, SlotFigures};
+use crate::lookup::LookupStatus;
 use crate::shadow::ShadowStatus;
+use crate::sheet::{Failure, GenerationStatus};
 
 /// Exactly what answered: enough, with the recorded input and the kept component, to compute the answer again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,8 +94,18 @@ pub struct PolicyStatus {
     pub held: Option<String>,
     /// Beside it, where the configuration names one.
     pub shadow: Option<ShadowStatus>,
+    /// What it looks up, where the configuration grants it something.
+    pub lookup: Option<LookupStatus>,
+    pub budgets: Budgets,
+    /// The latest that there is on record.
+    pub last_failure: Option<Failure>,
+    /// The one that serves and those before it, newest first.
+    pub generations: Vec<GenerationStatus>,
+    /// Of all generations since the start of the process.
     #[serde(flatten)]
     pub figures: Figures,
+    #[serde(flatten)]
+    pub slot: SlotFigures,
 }
 
 /// How many changes are remembered for each slot.

@@ -11,11 +11,12 @@ use sluice_core::units::Difficulty;
 use tokio::sync::oneshot;
 
 use crate::bindings::vardiff as wit;
-use crate::check::{bad_answer, client, difficulty, lifted, small};
+use crate::check::{bad_answer, client, difficulty, lifted, small, without};
 use crate::instance::Instance;
 use crate::load::{Interface, Loaded};
+use crate::lookup::Service;
 use crate::shadow::Unlike;
-use crate::slot::{Desk, Kind};
+use crate::slot::{Desk, Kind, Wake};
 
 mod comparison;
 
@@ -50,6 +51,10 @@ impl Kind for Vardiff {
     const SHADOW_QUEUE: usize = 64;
     type Case = VardiffCase;
     type Memory = Memos;
+
+    type Aside = ();
+
+    fn aside(_: Option<&Arc<Service>>, _: Wake<Self>) {}
 
     fn instance(loaded: &Arc<Loaded>) -> Result<Box<dyn VardiffPolicy>, PolicyFailure> {
         Ok(Box::new(WasmVardiff::new(loaded)?))
@@ -94,6 +99,11 @@ impl Kind for Vardiff {
         case: &VardiffCase,
     ) -> Result<Vec<Unlike>, PolicyFailure> {
         compare(policy, memos, case)
+    }
+
+    /// A channel's facts hold its password, and a plugin may say anything when it fails.
+    fn redact(case: &VardiffCase, text: String) -> String {
+        case.channels().fold(text, |text, channel| without(text, channel.password.as_deref().unwrap_or("")))
     }
 }
 
@@ -146,6 +156,18 @@ impl WasmVardiff {
 
 impl VardiffPolicy for WasmVardiff {
     fn open(&mut self, opening: &Opening) -> Result<Decision, PolicyFailure> {
+        self.instance.hide(opening.channel.password.as_deref().into_iter());
+        self.ask_to_open(opening).map_err(|failure| self.instance.without_secrets(failure))
+    }
+
+    fn review_all(&mut self, reviews: &[Review]) -> Result<Vec<Decision>, PolicyFailure> {
+        self.instance.hide(reviews.iter().filter_map(|review| review.channel.password.as_deref()));
+        self.ask_to_review(reviews).map_err(|failure| self.instance.without_secrets(failure))
+    }
+}
+
+impl WasmVardiff {
+    fn ask_to_open(&mut self, opening: &Opening) -> Result<Decision, PolicyFailure> {
         let question = wit::Opening {
             channel: channel(&opening.channel),
             now: small("now", opening.now.0)?,
@@ -158,7 +180,7 @@ impl VardiffPolicy for WasmVardiff {
         decision(answer, self.memo_format)
     }
 
-    fn review_all(&mut self, reviews: &[Review]) -> Result<Vec<Decision>, PolicyFailure> {
+    fn ask_to_review(&mut self, reviews: &[Review]) -> Result<Vec<Decision>, PolicyFailure> {
         let format = self.memo_format;
         let questions = reviews.iter().map(|one| review(one, format)).collect::<Result<Vec<_>, _>>()?;
         let guest = &self.guest;

@@ -4,6 +4,8 @@
 
 use std::process::ExitCode;
 
+#[path = "hostile/bombs.rs"]
+mod bombs;
 #[path = "policies/guest.rs"]
 #[allow(dead_code, reason = "shared with the other test program, which uses all of it")]
 mod guest;
@@ -12,16 +14,25 @@ use sluice_core::policy::PolicyKind;
 use sluice_policy::{Compiler, LoadError, Loader, SlotConfig, compile_child_main};
 
 const SUBCOMMAND: &str = "compile-policy";
+/// The same, and then the limits of the process.
+const CONFINED: &str = "confined";
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == SUBCOMMAND) {
+    let first = args.next();
+    if first.as_ref().is_some_and(|first| first == SUBCOMMAND) {
         return compile_child_main(args);
+    }
+    if first.is_some_and(|first| first == CONFINED) {
+        let _ = compile_child_main(args);
+        print!("{}", std::fs::read_to_string("/proc/self/limits").expect("this process has limits"));
+        return ExitCode::SUCCESS;
     }
     compiles_once_and_maps_afterwards();
     a_refusal_by_the_child_is_quoted();
     a_child_that_is_no_compiler_is_an_error();
-    println!("compile_child: 3 passed");
+    let bombs = bombs::all();
+    println!("compile_child: {} passed", 3 + bombs);
     ExitCode::SUCCESS
 }
 

@@ -14,7 +14,8 @@ use sluice_core::policy::PolicyKind;
 use sluice_core::session::Close;
 use sluice_ledger::{Durability, Ledger, LedgerConfig};
 use sluice_node::{BlockEvent, BlockStore, NodeHandle};
-use sluice_policy::{Compiler, Limits, Policies, PolicyConfig, ShadowConfig, SlotConfig};
+use sluice_policy::lookup::{Http, LookupConfig, Outside, Scheme, Trust};
+use sluice_policy::{Compiler, Policies, PolicyConfig, ShadowConfig, SlotConfig};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -25,6 +26,7 @@ use crate::chainwatch::ChainWatch;
 use crate::clock::{self, Clock};
 use crate::config::{self, Config};
 use crate::control::ControlSocket;
+use crate::files;
 use crate::health;
 use crate::http;
 use crate::identity::Endpoint;
@@ -76,10 +78,22 @@ impl Pool {
     /// # Errors
     /// What could not be started, and why.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let policies = async { anyhow::Ok(Policies::start(policy_config(config)?).await?) };
+        Self::start_with(config, policies).await
+    }
+
+    /// With other policies than those of the configuration, made once the ledger is open: to measure what those cost.
+    ///
+    /// # Errors
+    /// What could not be started, and why.
+    pub async fn start_with(
+        config: &Config,
+        policies: impl Future<Output = anyhow::Result<Policies>>,
+    ) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let metrics = Arc::new(Metrics::new());
         let ledger = open_ledger(config)?;
-        let policies = Policies::start(policy_config(config)?).await?;
+        let policies = policies.await?;
         // Before the plan is asked for, so that no reload falls between.
         let reloads = policies.payout_changed();
         let plan = policies.plan().await.context("the payout policy gave no plan")?;
@@ -188,11 +202,7 @@ impl Start {
             grace,
             Arc::clone(metrics),
         ));
-        match ControlSocket::open(&config.data_dir) {
-            Ok(socket) => drop(tasks.spawn(socket.serve(policies.clone()))),
-            // Miners do without it.
-            Err(error) => tracing::error!("`sluice policy` cannot reach this pool: {error:#}"),
-        }
+        take_orders(&config, policies, &mut tasks);
         tasks.spawn(health::sample(shared.clock, Arc::clone(metrics)));
         tasks.spawn(health::count_reloads(policies.events(), Arc::clone(metrics)));
         let (listeners, stratum_v2) = (doors.listening()?, doors.endpoint()?);
@@ -216,6 +226,14 @@ impl Start {
             stop_journal,
             stop_accruals,
         })
+    }
+}
+
+/// Miners do without it where it cannot be had.
+fn take_orders(config: &Config, policies: &Policies, tasks: &mut JoinSet<()>) {
+    match ControlSocket::open(&config.data_dir) {
+        Ok(socket) => drop(tasks.spawn(socket.serve(policies.clone()))),
+        Err(error) => tracing::error!("`sluice policy` cannot reach this pool: {error:#}"),
     }
 }
 
@@ -265,7 +283,7 @@ fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
         config::Durability::Process => Durability::Process,
         config::Durability::Power => Durability::Power,
     };
-    let dir = config.data_dir.join("ledger");
+    let dir = files::ledger_dir(&config.data_dir);
     Ok(Ledger::open(&LedgerConfig { dir, durability, queue_limit: sluice_ledger::QUEUE_LIMIT })?)
 }
 
@@ -284,7 +302,26 @@ pub fn policy_config(config: &Config) -> anyhow::Result<PolicyConfig> {
         payout: slot_config(config, PolicyKind::Payout),
         poll_interval: PolicyConfig::POLL_INTERVAL,
         debounce: PolicyConfig::DEBOUNCE,
+        outside: outside(&config.policy.lookup)?,
     })
+}
+
+/// How the auth policy's requests leave the pool.
+///
+/// # Errors
+/// A file of authorities that cannot be used; https without any authority.
+pub fn outside(lookup: &config::Lookup) -> anyhow::Result<Outside> {
+    let grants = &lookup.rules.grants;
+    if grants.is_empty() {
+        return Ok(Outside::offline());
+    }
+    let trust = match &lookup.authorities {
+        Some(file) => Trust::MachineAnd(file),
+        None if grants.iter().any(|grant| grant.prefix.scheme() == Scheme::Https) => Trust::Machine,
+        None => Trust::Nobody,
+    };
+    let http = Http::new(trust).context("policy.auth.lookup_limits")?;
+    Ok(Outside::new(Arc::new(http)))
 }
 
 /// This program compiles components in a child of its own.
@@ -298,22 +335,17 @@ pub fn compiler() -> anyhow::Result<Compiler> {
     })
 }
 
-/// One policy of the configuration, with the limits of its kind where it names none.
+/// One policy of the configuration.
 pub fn slot_config(config: &Config, kind: PolicyKind) -> SlotConfig {
     let policy = config.policy.of(kind);
-    let mut limits = Limits::of(kind);
-    if let Some(fuel) = policy.limits.fuel {
-        limits.fuel = fuel;
-    }
-    if let Some(deadline) = policy.limits.deadline {
-        limits.deadline = deadline;
-    }
-    if let Some(memory) = policy.limits.memory_bytes {
-        limits.memory = usize::try_from(memory).unwrap_or(usize::MAX);
-    }
+    let limits = policy.limits;
     let shadow =
         policy.shadow.clone().map(|file| ShadowConfig { file, settings: policy.shadow_settings.clone() });
-    SlotConfig { file: policy.file.clone(), settings: policy.settings.clone(), limits, shadow }
+    let lookup = match kind {
+        PolicyKind::Auth => config.policy.lookup.rules.clone(),
+        PolicyKind::Vardiff | PolicyKind::Payout => LookupConfig::default(),
+    };
+    SlotConfig { file: policy.file.clone(), settings: policy.settings.clone(), limits, shadow, lookup }
 }
 
 async fn start_node(config: &Config) -> anyhow::Result<NodeHandle> {

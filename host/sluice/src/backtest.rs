@@ -32,6 +32,9 @@ use self::simulate::{Identity, Party, SimulationError, Terms, Trial};
 /// Streams of random numbers for the miners' speeds begin here; those before are for their shares.
 const SPEEDS: u64 = 1 << 32;
 
+/// Hears what is done: so many things of so many.
+pub type Progress<'a> = &'a mut dyn FnMut(&'static str, u64, u64);
+
 /// Where the miners of a vardiff backtest are from.
 pub enum Miners {
     Made(Box<Scenario>),
@@ -55,18 +58,23 @@ pub enum VardiffError {
 ///
 /// # Errors
 /// [`VardiffError`].
-pub fn vardiff(miners: &Miners, target: f64, policy: &mut dyn VardiffPolicy) -> Result<Trial, VardiffError> {
+pub fn vardiff(
+    miners: &Miners,
+    target: f64,
+    policy: &mut dyn VardiffPolicy,
+    progress: Progress<'_>,
+) -> Result<Trial, VardiffError> {
     match miners {
         Miners::Made(scenario) => {
             let pool = Pool { shares_per_minute: target, ..scenario.pool.clone() };
             let terms = terms(&pool, scenario.duration.0, scenario.seed);
-            Ok(simulate::simulate(terms, made(scenario), policy)?)
+            Ok(simulate::simulate(terms, made(scenario), policy, progress)?)
         }
         Miners::Recorded(ledger) => {
             let replay::Replayed { duration, left_out, parties } =
-                replay::replay(ledger)?.ok_or(VardiffError::Empty)?;
+                replay::replay(ledger, target / 60.0, progress)?.ok_or(VardiffError::Empty)?;
             let pool = Pool { shares_per_minute: target, ..Pool::default() };
-            let trial = simulate::simulate(terms(&pool, duration, 0), parties, policy)?;
+            let trial = simulate::simulate(terms(&pool, duration, 0), parties, policy, progress)?;
             Ok(Trial { left_out, ..trial })
         }
     }
@@ -100,8 +108,9 @@ pub fn payout_recorded(
     ledger: &Recorded,
     candidate: &mut dyn PayoutPolicy,
     against: Option<&mut dyn PayoutPolicy>,
+    progress: Progress<'_>,
 ) -> Result<Comparison, ComparisonError> {
-    payout::recorded(ledger, candidate, against)
+    payout::recorded(ledger, candidate, against, progress)
 }
 
 fn terms(pool: &Pool, duration: f64, seed: u64) -> Terms {

@@ -3,7 +3,9 @@
 //! A Unix domain socket in the data directory, for its owner (and root) alone: no password, nothing that a network could
 //! reach, and the kernel says who asks. One JSON object a line, one line of answer for each.
 
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,7 @@ pub const FILE: &str = "control.sock";
 const LINE_LIMIT: u64 = 16 << 10;
 /// The longest answer, in bytes; whoever asks reads no more.
 pub const ANSWER_LIMIT: u64 = 4 << 20;
-/// Connections at a time; one more is closed at once.
+/// Connections at a time; one more is told so and closed at once.
 const CONNECTIONS: usize = 4;
 /// Requests of one connection.
 const REQUESTS: usize = 64;
@@ -91,6 +93,8 @@ impl ControlSocket {
     pub fn open(data_dir: &Path) -> anyhow::Result<Self> {
         let path = data_dir.join(FILE);
         let failed = || format!("failed to open the control socket {}", path.display());
+        // It is made under a shorter name, which may fit where its own does not.
+        SocketAddr::from_pathname(&path).with_context(failed)?;
         // Aside, so that nobody finds it before its mode is set.
         let aside = data_dir.join(".ctl");
         match std::fs::remove_file(&aside) {
@@ -121,7 +125,10 @@ impl ControlSocket {
                 }
             };
             let Some(uid) = self.allowed(&stream) else { continue };
-            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                turn_away(stream);
+                continue;
+            };
             let policies = policies.clone();
             connections.spawn(async move {
                 let _place = place;
@@ -171,6 +178,15 @@ async fn converse(stream: UnixStream, uid: u32, policies: &Policies) -> std::io:
         }
     }
     Ok(())
+}
+
+/// Waits for nothing: a short line fits into a socket that nothing was written to.
+fn turn_away(stream: UnixStream) {
+    let answer = Answer::Error(format!("{CONNECTIONS} connections are open already; try again"));
+    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+    line.push(b'\n');
+    // Whoever does not wait for it need not know.
+    let _ = stream.into_std().and_then(|mut stream| stream.write(&line));
 }
 
 fn too_long() -> Answer {

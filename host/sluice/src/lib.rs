@@ -16,6 +16,8 @@ pub mod config;
 pub mod console;
 pub mod control;
 pub mod demo;
+mod figures;
+mod files;
 pub mod health;
 pub mod http;
 pub mod identity;

@@ -1,13 +1,15 @@
 //! What the pool counts. Every counter of the share path is resolved once, so that counting is one atomic add.
 //!
 //! Names, labels and meaning: docs/metrics.md, which a test compares with what [`Metrics::encode`] writes. Labels come
-//! from closed sets; accounts, workers, addresses and jobs are never labels.
+//! from closed sets; accounts, workers, addresses and jobs are never labels. The one exception is the generations of a
+//! policy, of which a bounded number is told: see [`policies`].
 
 pub mod history;
 mod labels;
+mod policies;
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::text;
@@ -22,10 +24,12 @@ use sluice_core::policy::PolicyKind;
 use sluice_core::session::{ChannelKind, Close};
 use sluice_core::share::Reason;
 use sluice_core::units::{Hashrate, Moment};
+use sluice_policy::PolicyStatus;
 
 use history::{History, Sample};
 pub use labels::{BlockMove, BlockOutcome, LoginOutcome, Refused, ReloadLabel};
-use labels::{ByKind, ByMove, ByNode, ByProtocol, ByReload, ByTwo};
+use labels::{ByMove, ByNode, ByProtocol, ByReload, ByTwo};
+use policies::Policies;
 
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,8 +62,7 @@ pub struct Metrics {
     accruals_held: Gauge,
     accrued_shares: Counter,
     passed_over: Counter,
-    policy_calls: Family<ByKind, Counter>,
-    policy_traps: Family<ByKind, Counter>,
+    policies: Policies,
     policy_reloads: Family<ByReload, Counter>,
     node_healthy: Family<ByNode, Gauge>,
     certificate_end: Gauge,
@@ -116,8 +119,7 @@ impl Metrics {
             accruals_held: added(r, "accruals_held", "Shares that wait because they could not be credited"),
             accrued_shares: added(r, "shares_accrued", "Shares credited as they came"),
             passed_over: added(r, "shares_passed_over", "Shares that no accrual counts: unknown template"),
-            policy_calls: added(r, "policy_calls", "Calls of a policy"),
-            policy_traps: added(r, "policy_traps", "Calls of a policy that were stopped"),
+            policies: collected(r),
             policy_reloads: added(r, "policy_reloads", "Reloads of a policy, by outcome"),
             node_healthy: added(r, "node_healthy", "1 where the node answers and is synced, else 0"),
             certificate_end: added(
@@ -306,11 +308,9 @@ impl Metrics {
         self.passed_over.inc_by(passed_over);
     }
 
-    /// Takes over totals that the policy host counts itself; they only grow.
-    pub fn policy_totals(&self, kind: PolicyKind, calls: u64, traps: u64) {
-        let label = ByKind { kind: kind.label() };
-        self.policy_calls.get_or_create(&label).inner().fetch_max(calls, Ordering::Relaxed);
-        self.policy_traps.get_or_create(&label).inner().fetch_max(traps, Ordering::Relaxed);
+    /// Takes over what the policy host counts itself.
+    pub fn policies(&self, status: Vec<PolicyStatus>) {
+        self.policies.tell(status);
     }
 
     pub fn policy_reload(&self, kind: PolicyKind, outcome: ReloadLabel) {
@@ -363,6 +363,12 @@ fn put<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metri
 
 fn added<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
     put(registry, name, help, M::default())
+}
+
+fn collected(registry: &mut Registry) -> Policies {
+    let policies = Policies::default();
+    registry.register_collector(Box::new(policies.clone()));
+    policies
 }
 
 fn register_protocols(r: &mut Registry) -> [PerProtocol; Protocol::ALL.len()] {

@@ -4,7 +4,6 @@
 //! finds what the pool can spend, [`draft`] puts the transaction together with a fee by [`size`], [`psbt`] writes it
 //! down. [`proof`] compares a transaction with the batch, [`trace`] finds it in the chain. No key is ever held here.
 
-pub mod base64;
 pub mod chain;
 pub mod coins;
 pub mod draft;

@@ -1,16 +1,15 @@
 //! `sluice run`, and the deeper looks of `check` and `plugin inspect`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
 use sluice_core::policy::PolicyKind;
 use sluice_core::units::Timestamp;
 use sluice_policy::{Loader, Policies, ReloadOutcome, ShadowConfig, SlotConfig};
 
 use crate::app::{self, Pool};
 use crate::clock;
-use crate::commands::plugin::{CheckResult, Import, Inspection};
+use crate::commands::plugin::{CheckResult, Code, Import, Inspection, read_component};
 use crate::config::Config;
 use crate::console::say;
 use crate::identity::{self, Endpoint};
@@ -106,22 +105,27 @@ pub fn deeper_problems(config: &Config) -> Vec<String> {
         }
     }
     problems.extend(identity_problem(config, clock::wall()));
-    match app::compiler()
-        .and_then(|compiler| Ok(Loader::new(&config.data_dir.join("policies"), compiler, config.network)?))
-    {
-        Ok(loader) => problems.extend(PolicyKind::ALL.into_iter().flat_map(|kind| {
-            let slot = app::slot_config(config, kind);
-            let shadow = slot.shadow.clone().map(|ShadowConfig { file, settings }| {
-                let shadow = SlotConfig { file, settings, shadow: None, ..slot.clone() };
-                load(&loader, config, kind, &shadow).err().map(|why| format!("policy.{kind}.shadow: {why:#}"))
-            });
-            let serving =
-                load(&loader, config, kind, &slot).err().map(|why| format!("policy.{kind}: {why:#}"));
-            serving.into_iter().chain(shadow.flatten())
-        })),
-        Err(error) => problems.push(format!("policy: {error:#}")),
+    if let Err(error) = app::outside(&config.policy.lookup) {
+        problems.push(format!("{error:#}"));
     }
+    problems.extend(PolicyKind::ALL.into_iter().flat_map(|kind| policy_problems(config, kind)));
     problems
+}
+
+/// Of a policy and its shadow. A pool may be running on the same data: nothing of it is touched.
+fn policy_problems(config: &Config, kind: PolicyKind) -> Vec<String> {
+    let slot = app::slot_config(config, kind);
+    let shadow = slot.shadow.clone().map(|ShadowConfig { file, settings }| SlotConfig {
+        file,
+        settings,
+        shadow: None,
+        ..slot.clone()
+    });
+    let problem = |key: &str, slot: &SlotConfig| {
+        load(config, kind, slot).err().map(|why| format!("policy.{kind}{key}: {why:#}"))
+    };
+    let of_shadow = shadow.and_then(|shadow| problem(".shadow", &shadow));
+    problem("", &slot).into_iter().chain(of_shadow).collect()
 }
 
 /// Why SV2 could not begin at `now`: a key file that cannot be used, a certificate that is not valid.
@@ -131,9 +135,10 @@ fn identity_problem(config: &Config, now: Timestamp) -> Option<String> {
     Some(format!("stratum_v2: {error:#}"))
 }
 
-fn load(loader: &Loader, config: &Config, kind: PolicyKind, slot: &SlotConfig) -> anyhow::Result<()> {
-    let file = config.policy.dir.join(&slot.file);
-    let bytes = std::fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
+fn load(config: &Config, kind: PolicyKind, slot: &SlotConfig) -> anyhow::Result<()> {
+    let bytes = read_component(&config.policy.dir.join(&slot.file))?;
+    let code = Code::of(&bytes);
+    let loader = Loader::new(code.dir(), app::compiler()?, config.network)?;
     match kind {
         PolicyKind::Auth => drop(loader.auth(&bytes, slot)?),
         PolicyKind::Vardiff => drop(loader.vardiff(&bytes, slot)?),
@@ -146,13 +151,11 @@ fn load(loader: &Loader, config: &Config, kind: PolicyKind, slot: &SlotConfig) -
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn inspect(file: &PathBuf) -> anyhow::Result<Inspection> {
-    let bytes = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-    let scratch = std::env::temp_dir().join(format!("sluice-inspect-{}", std::process::id()));
-    let loader = Loader::new(&scratch, app::compiler()?, bitcoin::Network::Regtest)?;
+pub fn inspect(file: &Path) -> anyhow::Result<Inspection> {
+    let bytes = read_component(file)?;
+    let code = Code::of(&bytes);
+    let loader = Loader::new(code.dir(), app::compiler()?, bitcoin::Network::Regtest)?;
     let found = sluice_policy::inspect(&bytes, &loader);
-    // What cannot be removed is the system's to clean.
-    let _ = std::fs::remove_dir_all(&scratch);
     let failed = |problem: &String| CheckResult { name: "load".into(), error: Some(problem.clone()) };
     let mut checks: Vec<CheckResult> = found.problems.iter().map(failed).collect();
     if checks.is_empty() {

@@ -182,9 +182,7 @@ impl PoolView for View {
 
     fn before_scrape(&self, metrics: &Metrics) {
         metrics.ledger_healthy(matches!(*self.ledger_health.borrow(), LedgerHealth::Healthy));
-        for status in self.policies.status() {
-            metrics.policy_totals(status.kind, status.figures.calls, status.figures.traps);
-        }
+        metrics.policies(self.policies.status());
     }
 }
 
@@ -246,9 +244,15 @@ fn policy_info(status: PolicyStatus) -> PolicyInfo {
         },
         calls: status.figures.calls,
         traps: status.figures.traps,
+        unavailable: status.figures.unavailable,
+        queue_full: status.slot.queue_full,
+        budgets: status.budgets,
+        last_failure: status.last_failure,
+        generations: status.generations,
         pinned: status.pinned,
         held: status.held,
         shadow: status.shadow.map(shadow_info),
+        lookup: status.lookup,
     }
 }
 
@@ -279,6 +283,8 @@ fn shadow_info(status: ShadowStatus) -> ShadowInfo {
         call_p99_micros: latency.p99_micros,
         call_max_micros: latency.max_micros,
         last_failure: status.last_failure,
+        waiting: status.waiting,
+        generations: status.generations,
         examples: status.examples.into_iter().map(difference).collect(),
     }
 }

@@ -88,6 +88,9 @@ pub(crate) enum Input {
     Reading,
     /// A request waits for the driver; what comes after it waits too (V1-21).
     Asking(Box<Asking>),
+    /// One more worker logs in where others mine: their shares are judged, and only the answers wait (V1-21, V1-22).
+    /// The first line of anything else makes [`Self::Asking`] of it.
+    Beside(Box<Asking>),
     /// The connection is ending: what comes is dropped.
     Closed,
 }
@@ -149,12 +152,50 @@ impl Connection {
     pub(crate) fn close(&mut self, why: Close) {
         if !matches!(self.input, Input::Closed) {
             self.input = Input::Closed;
+            // A login that is asked has no answer any more; shares behind it have theirs.
+            self.replies.close_gap();
             self.effects.push_back(Effect::Close(why));
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.input, Input::Closed)
+    }
+
+    /// Whether a line cannot be taken before the login beside it is answered.
+    fn must_wait(&self, cut: &Cut<'_>) -> bool {
+        let Input::Beside(asking) = &self.input else { return false };
+        match cut {
+            Cut::Whole(line) => self.depends_on(asking, line),
+            Cut::Joined(line) => self.depends_on(asking, line),
+            Cut::Partial => false,
+        }
+    }
+
+    /// Everything does but a submission of a worker that is known without it.
+    fn depends_on(&self, asking: &Asking, line: &[u8]) -> bool {
+        let line = line::trim(line);
+        let is_known =
+            |name: &[u8]| self.phase.logins().is_some_and(|logins| logins.knows_beside(asking, name));
+        if line.is_empty() {
+            return false;
+        }
+        match fast::parse(line) {
+            Some((_, fields)) => !is_known(fields.worker),
+            None => {
+                let request = Request::of_line(line);
+                !matches!(request, Some(Request::Submit(texts)) if is_known(texts.fields().worker))
+            }
+        }
+    }
+
+    /// The line that was cut waits, and all that comes after it.
+    fn stop_at(&mut self, cut: Cut<'_>, length: usize) {
+        self.partial.put_back(cut, length);
+        self.input = match std::mem::replace(&mut self.input, Input::Reading) {
+            Input::Beside(asking) => Input::Asking(asking),
+            other => other,
+        };
     }
 
     fn line(&mut self, now: Now, line: &[u8]) {
@@ -273,6 +314,7 @@ impl Session for Connection {
                 break;
             }
             match self.partial.cut(&bytes[used..], self.config.line_limit) {
+                Ok((cut, length)) if self.must_wait(&cut) => self.stop_at(cut, length),
                 Ok((cut, length)) => {
                     used += length;
                     match cut {
@@ -291,7 +333,8 @@ impl Session for Connection {
     }
 
     fn wants_input(&self) -> bool {
-        matches!(self.input, Input::Reading) && !self.replies.is_full(self.config.held_replies)
+        matches!(self.input, Input::Reading | Input::Beside(_))
+            && !self.replies.is_full(self.config.held_replies)
     }
 
     fn next_effect(&mut self) -> Option<Effect> {
@@ -358,7 +401,7 @@ impl Session for Connection {
             }
             // Nobody is late while a policy thinks.
             (Input::Asking(_), _) => None,
-            (Input::Reading, _) => self.handshake_deadline(),
+            (Input::Reading | Input::Beside(_), _) => self.handshake_deadline(),
         }
     }
 

@@ -29,6 +29,13 @@ pub(crate) enum Asking {
     Login { id: Option<Box<str>>, username: Box<str>, password: Option<Box<str>> },
 }
 
+impl Asking {
+    /// Whether `name` is to log in.
+    pub(crate) fn is_login_of(&self, name: &[u8]) -> bool {
+        matches!(self, Self::Login { username, .. } if username.as_bytes() == name)
+    }
+}
+
 // === impl Connection: configure and suggest ===
 
 impl Connection {
@@ -145,7 +152,7 @@ impl Connection {
     /// Takes the question that was waiting, if it is the right one, and reads on.
     fn answered(&mut self, is_right: impl Fn(&Asking) -> bool) -> Option<Asking> {
         match std::mem::replace(&mut self.input, Input::Reading) {
-            Input::Asking(asking) if is_right(&asking) => Some(*asking),
+            Input::Asking(asking) | Input::Beside(asking) if is_right(&asking) => Some(*asking),
             other => {
                 self.input = other;
                 None
@@ -162,11 +169,17 @@ impl Connection {
         if self.phase.logins().is_some_and(|logins| logins.len() >= limit && !logins.knows(&username)) {
             return self.replies.refuse(id, Fault::TooManyWorkers);
         }
-        self.input = Input::Asking(Box::new(Asking::Login {
+        let asking = Box::new(Asking::Login {
             id: id.map(Into::into),
             username: username.as_str().into(),
             password: password.as_deref().map(Into::into),
-        }));
+        });
+        self.input = if matches!(self.phase, Phase::Working(_)) {
+            self.replies.leave_gap();
+            Input::Beside(asking)
+        } else {
+            Input::Asking(asking)
+        };
         let client = self.client();
         let login = Box::new(Login { username, password, client });
         self.effects.push_back(Effect::Authorize { channel: CHANNEL, login });
@@ -186,17 +199,17 @@ impl Connection {
     pub(crate) fn authorized(&mut self, now: Now, outcome: Result<Box<Admission>, Refusal>) {
         let asking = self.answered(|asking| matches!(asking, Asking::Login { .. }));
         let Some(Asking::Login { id, username, password }) = asking else { return };
+        self.replies.fill_gap(|replies| match &outcome {
+            Ok(_) => replies.accept(id.as_deref()),
+            Err(refusal) => replies.refuse_login(id.as_deref(), refusal.text()),
+        });
         match outcome {
-            Ok(admission) => {
-                self.replies.accept(id.as_deref());
-                self.admit(now, &username, password, *admission);
-            }
-            Err(refusal) => self.refuse_login(id.as_deref(), &refusal),
+            Ok(admission) => self.admit(now, &username, password, *admission),
+            Err(refusal) => self.count_refused(&refusal),
         }
     }
 
-    fn refuse_login(&mut self, id: Option<&str>, refusal: &Refusal) {
-        self.replies.refuse_login(id, refusal.text());
+    fn count_refused(&mut self, refusal: &Refusal) {
         // A policy that fails is not the miner's fault.
         if !matches!(refusal, Refusal::TryLater(_)) {
             self.refused_logins = self.refused_logins.saturating_add(1);

@@ -40,6 +40,15 @@ impl PartialLine {
         }
     }
 
+    /// Undoes a cut that used `length` bytes: the line is not taken now, and is cut again when they come again.
+    pub(crate) fn put_back(&mut self, cut: Cut<'_>, length: usize) {
+        if let Cut::Joined(mut buffer) = cut {
+            // All of them but the line feed were appended.
+            buffer.truncate((buffer.len() + 1).saturating_sub(length));
+            self.0 = buffer;
+        }
+    }
+
     /// Takes a used buffer back, so that a busy connection does not allocate one for every piece.
     pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
         buffer.clear();

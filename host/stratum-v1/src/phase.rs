@@ -10,6 +10,7 @@ use sluice_core::policy::auth::Grant;
 use sluice_core::session::Admission;
 use sluice_core::units::{Difficulty, Moment};
 
+use crate::handshake::Asking;
 use crate::notify::Announcement;
 
 /// How far the handshake has come. Subscribe and authorize come in any order (V1-19).
@@ -148,6 +149,15 @@ impl Logins {
 
     pub(crate) fn knows(&self, username: &str) -> bool {
         self.iter().any(|worker| *worker.username == *username)
+    }
+
+    /// Whether it is known who submits under `name` while somebody else logs in, whatever the answer to that will be.
+    pub(crate) fn knows_beside(&self, asking: &Asking, name: &[u8]) -> bool {
+        match self.find(name) {
+            None => false,
+            // Another worker of an account that is in may be the one who logs in.
+            Some(worker) => worker.username.as_bytes() == name || !asking.is_login_of(name),
+        }
     }
 
     /// Adds a worker, or replaces the one of that username.

@@ -1,5 +1,5 @@
-//! Answers, in the order of the requests. The answer to an accepted share waits until the share is in the log, and
-//! everything behind it waits too.
+//! Answers, in the order of the requests. The answer to an accepted share waits until the share is in the log, the one
+//! to a login until the policy has decided, and everything behind them waits too.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -68,6 +68,8 @@ pub(crate) struct Replies {
     held: VecDeque<u64>,
     /// Shares that are in the log.
     committed: u64,
+    /// Where the answer to a login belongs that is not known yet.
+    gap: Option<u64>,
 }
 
 impl Replies {
@@ -83,8 +85,28 @@ impl Replies {
 
     /// The answer to the next share that goes to the log.
     pub(crate) fn accept_when_committed(&mut self, id: Option<&str>) {
-        self.held.push_back(self.gone + self.bytes.len() as u64);
+        self.held.push_back(self.end());
         self.accept(id);
+    }
+
+    /// The next answer is not known yet: what is said from now on stays behind it until [`Self::fill_gap`].
+    pub(crate) fn leave_gap(&mut self) {
+        self.gap = Some(self.end());
+    }
+
+    /// What `write` says goes where a gap was left, or to the end.
+    pub(crate) fn fill_gap(&mut self, write: impl FnOnce(&mut Self)) {
+        let Some(gap) = self.gap.take() else { return write(self) };
+        let mut behind = self.bytes.split_off(self.index(gap));
+        write(self);
+        let moved = self.end() - gap;
+        self.bytes.append(&mut behind);
+        self.held.iter_mut().rev().take_while(|start| **start >= gap).for_each(|start| *start += moved);
+    }
+
+    /// Nothing will fill the gap any more.
+    pub(crate) fn close_gap(&mut self) {
+        self.gap = None;
     }
 
     pub(crate) fn refuse(&mut self, id: Option<&str>, fault: Fault) {
@@ -121,10 +143,8 @@ impl Replies {
 
     /// Appends what may go out.
     pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
-        let ready = self
-            .held
-            .front()
-            .map_or(self.bytes.len(), |start| usize::try_from(start - self.gone).unwrap_or(self.bytes.len()));
+        let waits = [self.held.front().copied(), self.gap].into_iter().flatten().min();
+        let ready = waits.map_or(self.bytes.len(), |start| self.index(start));
         out.extend_from_slice(&self.bytes[..ready]);
         self.bytes.drain(..ready);
         self.gone += ready as u64;
@@ -138,6 +158,17 @@ impl Replies {
         if self.held.is_empty() {
             self.held = VecDeque::new();
         }
+    }
+
+    /// The position of the next answer.
+    fn end(&self) -> u64 {
+        self.gone + self.bytes.len() as u64
+    }
+
+    /// Where in `bytes` a position is.
+    fn index(&self, position: u64) -> usize {
+        let index = usize::try_from(position - self.gone).unwrap_or(self.bytes.len());
+        index.min(self.bytes.len())
     }
 
     /// The id goes back byte for byte (V1-5).

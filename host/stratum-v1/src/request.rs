@@ -8,7 +8,7 @@ use sluice_core::units::Difficulty;
 
 use crate::configure::{self, Extension};
 use crate::hex;
-use crate::json::Json;
+use crate::json::{Envelope, Json};
 
 /// The longest user agent and hardware name that is kept, in bytes.
 const AGENT_LIMIT: usize = 256;
@@ -76,6 +76,12 @@ pub(crate) enum Malformed {
 }
 
 impl<'a> Request<'a> {
+    /// What a line asks for. `None`: nothing, or nothing that can be read.
+    pub(crate) fn of_line(line: &'a [u8]) -> Option<Self> {
+        let envelope = Envelope::parse(line).ok()?;
+        Self::parse(&envelope.method?.text()?, envelope.params).ok()
+    }
+
     /// The only place where a method's name and the order of its parameters mean anything.
     pub(crate) fn parse(method: &str, params: Json<'a>) -> Result<Self, Malformed> {
         Ok(match method {

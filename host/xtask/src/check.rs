@@ -1,4 +1,4 @@
-//! The rules of the house that a compiler does not keep: DESIGN's layering, pure crates, sizes, the tree.
+//! The rules of the house that a compiler does not keep: DESIGN's layering, pure crates, sizes, the tree, the contract.
 //!
 //! Every check returns all its [`Problem`]s, so that one run shows everything there is to mend.
 
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::contract;
+
 /// One thing to mend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
@@ -25,8 +27,15 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn new(file: impl Into<PathBuf>, line: Option<usize>, what: impl Into<String>) -> Self {
+    pub(crate) fn new(file: impl Into<PathBuf>, line: Option<usize>, what: impl Into<String>) -> Self {
         Self { file: file.into(), line, what: what.into() }
+    }
+}
+
+impl Problem {
+    /// Whether it is about that.
+    pub(crate) fn says(&self, what: &str) -> bool {
+        self.what == what
     }
 }
 
@@ -44,6 +53,7 @@ impl fmt::Display for Problem {
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut problems = layering::check(root)?;
     problems.extend(tree::check(root)?);
+    problems.extend(contract::check(root)?);
     let read = |file: &Path| {
         fs::read_to_string(root.join(file)).with_context(|| format!("failed to read {}", file.display()))
     };

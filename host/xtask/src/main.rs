@@ -1,6 +1,9 @@
 //! Chores of the project: `cargo xtask COMMAND`. What a newcomer, CI and a release run alike.
 
+mod bindings;
 mod check;
+mod contract;
+mod languages;
 mod plugins;
 
 use std::path::{Path, PathBuf};
@@ -27,7 +30,23 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Check the rules of the house: layering, pure crates, file lengths, the tree.
+    /// Write the contract as C into the starters: plugins/sdk/c/*/bindings.
+    #[command(after_help = "Examples:\n  cargo xtask bindings\n  cargo xtask bindings --check")]
+    Bindings {
+        /// Write nothing: fail if a file is not what wit/policy.wit makes.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Freeze the contract's version: its WIT and the shipped policies, for ever. A release does this.
+    #[command(after_help = "Example:\n  cargo xtask freeze")]
+    Freeze,
+    /// Measure a policy in each language, into the tables of docs/plugins/README.md.
+    ///
+    /// Builds every starter with tools that it loads anew (1 GB), benches it, and builds it without stubbing. Nothing else
+    /// should run meanwhile.
+    #[command(after_help = "Example:\n  cargo xtask languages")]
+    Languages,
+    /// Check the rules of the house: layering, pure crates, file lengths, the tree, and what the contract promises.
     #[command(after_help = "Example:\n  cargo xtask check")]
     Check,
 }
@@ -47,6 +66,10 @@ fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Plugins { check: false } => plugins::build(&root),
         Command::Plugins { check: true } => plugins::check(&root),
+        Command::Bindings { check: false } => bindings::write(&root),
+        Command::Bindings { check: true } => bindings::check(&root),
+        Command::Freeze => contract::freeze(&root),
+        Command::Languages => languages::run(&root),
         Command::Check => check::run(&root),
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use wit_component::ComponentEncoder;
 
+pub(crate) use self::lock::sha256;
 use self::lock::{Entry, Lock};
 use self::toolchain::{TARGET, Toolchain};
 

@@ -33,14 +33,14 @@ async fn history(dir: &Path) {
     ledger.close().await;
 }
 
-fn rounds(dir: &Path, plan: Plan) -> Vec<RecordedRound> {
+fn rounds(dir: &Path, plans: &[Plan]) -> Vec<RecordedRound> {
     let recorded = Recorded::open(&database_in(dir)).expect("a ledger");
     let mut all = Vec::new();
     let visit = &mut |round| {
         all.push(round);
         ControlFlow::Continue(())
     };
-    recorded.rounds(plan, visit).expect("readable");
+    recorded.rounds(plans, visit).expect("readable");
     all
 }
 
@@ -48,10 +48,10 @@ fn rounds(dir: &Path, plan: Plan) -> Vec<RecordedRound> {
 async fn a_plan_like_the_one_of_the_time_is_asked_what_was_asked() {
     let dir = tempfile::tempdir().expect("a directory");
     history(dir.path()).await;
-    let all = rounds(dir.path(), plan(Window::Round, false));
+    let all = rounds(dir.path(), &[plan(Window::Round, false)]);
     assert_eq!(all.iter().map(|round| round.block).collect::<Vec<_>>(), [hash(900), hash(901)]);
     for round in all {
-        assert_eq!(round.question.as_ref(), Some(&round.asked));
+        assert_eq!(round.questions, [Some(round.asked.clone())]);
         assert_eq!(round.answer, settlement(round.asked).answer);
     }
 }
@@ -60,13 +60,16 @@ async fn a_plan_like_the_one_of_the_time_is_asked_what_was_asked() {
 async fn another_plan_is_asked_about_its_own_window_and_finder() {
     let dir = tempfile::tempdir().expect("a directory");
     history(dir.path()).await;
-    let all = rounds(dir.path(), plan(Window::DurationMs(4_000), true));
-    let question = all[1].question.as_ref().expect("the log has it");
+    let (lately, never) = (plan(Window::DurationMs(4_000), true), plan(Window::None, false));
+    let all = rounds(dir.path(), &[lately, never]);
+    let question = all[1].questions[0].as_ref().expect("the log has it");
     let shares: u64 = question.contributions.iter().map(|one| one.shares).sum();
     // The newest share is at second 30; those of seconds 26 to 30 count.
     assert_eq!((question.finder.as_str(), shares), ("bob", 5));
-    let none = rounds(dir.path(), plan(Window::None, false));
-    assert!(none.iter().all(|round| round.question.as_ref().is_some_and(|one| one.contributions.is_empty())));
+    let nobody = |round: &RecordedRound| {
+        round.questions[1].as_ref().is_some_and(|one| one.contributions.is_empty() && one.finder.is_empty())
+    };
+    assert!(all.iter().all(nobody));
 }
 
 #[tokio::test]
@@ -105,6 +108,8 @@ async fn every_share_is_told_with_its_worker() {
     let count =
         recorded.shares(&mut |share| times.push((share.at.0 / 1000, share.worker))).expect("readable");
     assert_eq!((count, times.len(), times[0].0, times[31].0), (32, 32, 1, 32));
+    let extent = recorded.extent().expect("readable");
+    assert_eq!((extent.shares, extent.last, extent.rounds), (32, 32, 2));
     let name = |worker| recorded.workers().iter().find(|known| known.worker == worker).expect("known");
     assert_eq!((name(times[0].1).account.as_str(), name(times[0].1).name.as_str()), ("bob", "rig"));
 }

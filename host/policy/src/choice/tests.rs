@@ -33,3 +33,23 @@ fn choices_are_read_again_and_a_damaged_file_is_no_guess() {
     fs::write(dir.path().join(FILE), b"{").unwrap();
     assert!(Choices::open(dir.path()).is_err());
 }
+
+#[test]
+fn what_could_not_be_written_is_written_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let choice = Choice {
+        serving: "kept".to_owned(),
+        settings: Settings::new(),
+        over: Configured::new(None, &Settings::new()),
+        pinned: true,
+    };
+    let (choices, aside) = (Choices::open(dir.path()).unwrap(), dir.path().join("state.new"));
+    fs::create_dir(&aside).unwrap();
+    let chosen = || choices.set(PolicyKind::Auth, Some(choice.clone()));
+    assert!(chosen().is_err());
+    // The same again is no reason to believe that it stands there.
+    assert!(chosen().is_err() && choices.retry().is_err());
+    fs::remove_dir(&aside).unwrap();
+    choices.retry().unwrap();
+    assert_eq!(Choices::open(dir.path()).unwrap().of(PolicyKind::Auth), Some(choice));
+}

@@ -6,6 +6,7 @@ use sluice_core::ids::Protocol;
 use sluice_core::policy::Client;
 use sluice_core::policy::auth::{AuthPolicy, Grant, Login, Refusal};
 
+use super::lookups::Says;
 use super::{Sheet, about, same, texts};
 use crate::auth::WasmAuth;
 use crate::load::Loaded;
@@ -30,6 +31,36 @@ pub(super) fn check(sheet: &mut Sheet, loaded: &Arc<Loaded>) {
         repeats(loaded),
     );
     sheet.note("answers two thousand logins in one instance", many(loaded));
+    if loaded.looks_up {
+        sheet.note("answers whatever is said to what it looks up", whatever_is_said(loaded));
+        sheet.note("looks up the same for the same login, in the same order", looks_up_the_same(loaded));
+    }
+}
+
+/// A service may break, and answer anything.
+fn whatever_is_said(loaded: &Arc<Loaded>) -> Result<(), String> {
+    for said in Says::anything() {
+        let name = said.to_string();
+        let asked = fresh(loaded)?.ask_scripted(&login("alice.rig-1"), Arc::new(said));
+        let _answer = asked.map_err(|failure| about(&name, failure))?;
+    }
+    Ok(())
+}
+
+/// The host begins a call anew with each answer: it has to come to the same place.
+fn looks_up_the_same(loaded: &Arc<Loaded>) -> Result<(), String> {
+    for said in Says::anything() {
+        let name = said.to_string();
+        let said = Arc::new(said);
+        let requests = || {
+            let asked = fresh(loaded)?.ask_scripted(&login("alice.rig-1"), said.clone());
+            let _answer = asked.map_err(|failure| about(&name, failure))?;
+            Ok::<_, String>(said.take_requests())
+        };
+        let (first, again) = (requests()?, requests()?);
+        same(&about(&name, "looked up"), &first, &again)?;
+    }
+    Ok(())
 }
 
 fn ask(policy: &mut WasmAuth, login: &Login) -> Result<Answer, String> {

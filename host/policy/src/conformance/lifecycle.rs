@@ -32,9 +32,8 @@ pub(super) fn check(sheet: &mut Sheet, wasm: &[u8], settings: &Settings, loaded:
 }
 
 fn described(wasm: &[u8], loaded: &Loaded, loader: &Loader) -> Result<(), String> {
-    let (hash, limits, settings) = (content_hash(wasm), Limits::of(loaded.kind), Settings::new());
-    let candidate =
-        Candidate { kind: loaded.kind, bytes: wasm, hash: &hash, settings: &settings, limits: &limits };
+    let (hash, limits, settings) = (&content_hash(wasm), &Limits::of(loaded.kind), &Settings::new());
+    let candidate = Candidate { kind: loaded.kind, bytes: wasm, hash, settings, limits, may_look_up: true };
     let again = loader.describe(&candidate).map_err(|why| why.to_string())?;
     same("`describe` in two instances", &loaded.descriptor, &again)
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod lifecycle;
+mod lookups;
 mod matching;
 mod payout;
 mod question;
@@ -26,6 +27,8 @@ use crate::config::{Limits, Settings};
 use crate::error::LoadError;
 use crate::load::{Candidate, Loaded, Loader};
 
+pub use lookups::Lookup;
+pub(crate) use lookups::answers;
 pub use scenario::{Call, Function, Scenarios};
 
 /// The wall-clock net: wider than the pool's, since a busy machine says nothing of the policy. The fuel is the pool's.
@@ -98,7 +101,9 @@ fn load(wasm: &[u8], kind: PolicyKind, settings: &Settings, loader: &Loader) -> 
     let own = Limits::of(kind);
     let limits = Limits { deadline: PATIENCE, answer_bytes: own.answer_bytes.max(ANSWER_BYTES), ..own };
     let hash = content_hash(wasm);
-    loader.load(&Candidate { kind, bytes: wasm, hash: &hash, settings, limits: &limits }, &|| false)
+    let limits = &limits;
+    let candidate = Candidate { kind, bytes: wasm, hash: &hash, settings, limits, may_look_up: true };
+    loader.load(&candidate, &|| false)
 }
 
 fn examine(sheet: &mut Sheet, wasm: &[u8], settings: &Settings, loaded: &Arc<Loaded>, loader: &Loader) {

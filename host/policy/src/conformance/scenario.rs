@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
-use sluice_core::policy::auth::AuthPolicy;
 use sluice_core::policy::payout::{self as core_payout, PayoutPolicy};
 use sluice_core::policy::split::split;
 use sluice_core::policy::vardiff::{self as core_vardiff, VardiffPolicy};
 use sluice_core::policy::{PolicyKind, accrual, auth as core_auth};
 
+use super::lookups::{Answers, Lookup};
 use super::{Check, Sheet, answer, load, matching, question};
 use crate::auth::WasmAuth;
 use crate::config::Settings;
@@ -43,6 +43,9 @@ pub struct Call {
     /// Fields that are left out get neutral values.
     #[serde(default)]
     pub input: Value,
+    /// What services say, where the policy looks things up; every other request is unavailable.
+    #[serde(default)]
+    pub lookups: Vec<Lookup>,
     /// Only what is given is compared.
     pub expect: Value,
 }
@@ -100,11 +103,12 @@ impl Scenarios {
         }
     }
 
-    /// The first login that is expected to be let in: what a bench asks an auth policy.
-    pub fn welcome_login(&self) -> Option<core_auth::Login> {
+    /// The first login that is expected to be let in, and what services say to it: what a bench asks an auth policy.
+    pub fn welcome_login(&self) -> Option<(core_auth::Login, Vec<Lookup>)> {
         let welcome = |call: &&Call| call.function == Function::Authorize && call.expect.get("ok").is_some();
         let call = self.calls.iter().find(welcome)?;
-        question::read::<question::Login>(&call.input).ok().map(Into::into)
+        let login = question::read::<question::Login>(&call.input).ok()?;
+        Some((login.into(), call.lookups.clone()))
     }
 }
 
@@ -115,6 +119,10 @@ fn refused(error: Option<LoadError>, part: &str) -> Result<(), String> {
         Some(other) => Err(other.to_string()),
         None => Err("it takes them".to_owned()),
     }
+}
+
+fn compared(expect: &Value, got: &Value) -> Result<(), String> {
+    matching::difference(expect, got).map_or(Ok(()), Err)
 }
 
 /// A policy that is asked one call after the other. An instance that trapped is replaced, as the pool does.
@@ -139,27 +147,36 @@ impl Asked {
             ));
         }
         let answered = match kind {
-            PolicyKind::Auth => self.ask_auth(&call.input),
+            PolicyKind::Auth => return self.check_login(call),
             PolicyKind::Vardiff => self.ask_vardiff(call.function, &call.input),
             PolicyKind::Payout => {
                 ask_payout(WasmPayout::new(self.loaded.clone()), call.function, &call.input)
             }
         };
         let got = answered.inspect_err(|_| (self.auth, self.vardiff) = (None, None))?;
-        match matching::difference(&call.expect, &got) {
-            None => Ok(()),
-            Some(difference) => Err(difference),
-        }
+        compared(&call.expect, &got)
     }
 
-    fn ask_auth(&mut self, input: &Value) -> Result<Value, String> {
+    /// Says which requests nobody answered, where the answer is another than expected.
+    fn check_login(&mut self, call: &Call) -> Result<(), String> {
+        let answers = Arc::new(Answers::new(&call.lookups)?);
+        let got = self.ask_auth(&call.input, &answers).inspect_err(|_| self.auth = None)?;
+        compared(&call.expect, &got).map_err(|difference| match answers.unanswered() {
+            Some(requests) => format!("{difference}; its `lookups` do not answer {requests}"),
+            None => difference,
+        })
+    }
+
+    fn ask_auth(&mut self, input: &Value, answers: &Arc<Answers>) -> Result<Value, String> {
         let login: core_auth::Login = question::read::<question::Login>(input)?.into();
         let mut policy = match self.auth.take() {
             Some(policy) => policy,
             None => WasmAuth::new(&self.loaded).map_err(|failure| failure.to_string())?,
         };
-        let answered =
-            policy.authorize(&login).map(|answer| answer::login(&answer)).or_else(answer::failure)?;
+        let answered = policy
+            .ask_scripted(&login, answers.clone())
+            .map(|answer| answer::login(&answer))
+            .or_else(answer::failure)?;
         self.auth = Some(policy);
         Ok(answered)
     }

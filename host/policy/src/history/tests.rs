@@ -56,3 +56,39 @@ fn it_is_bounded_in_memory_and_on_disk() {
     let mut long = entry("c", None, Some(&"x".repeat(LINE_LIMIT)));
     assert!(line(&mut long).len() < 1000);
 }
+
+#[test]
+fn what_a_full_disk_left_out_is_written_with_the_next_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path()).unwrap();
+    history.record(entry("a", None, None));
+    let (path, good) = (dir.path().join(FILE), dir.path().join("good"));
+    fs::rename(&path, &good).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    history.record(entry("b", Some("a"), None));
+    // Half of it may have been written.
+    fs::rename(&good, &path).unwrap();
+    OpenOptions::new().append(true).open(&path).unwrap().write_all(br#"{"at":7,"ki"#).unwrap();
+    history.record(entry("c", Some("b"), None));
+    let again = History::open(dir.path()).unwrap();
+    let to: Vec<_> = again.latest(PolicyKind::Auth, 10).into_iter().map(|entry| entry.to).collect();
+    assert_eq!(to, ["c", "b", "a"]);
+}
+
+#[test]
+fn what_served_lately_is_told_with_its_settings_but_for_what_recovery_took_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::open(dir.path()).unwrap();
+    let before = |now| history.lately_before(PolicyKind::Auth, now, 10);
+    let a = ("a".to_owned(), "{}".to_owned());
+    history.record(entry("a", None, Some("{}")));
+    assert_eq!(before(7), None);
+    history.record(entry("b", Some("a"), Some("{}")));
+    history.record(Entry { action: Action::Pinned, ..entry("b", None, Some("{}")) });
+    assert_eq!((before(7), before(16), before(17)), (Some(a.clone()), Some(a), None));
+    // The same code with other settings.
+    history.record(entry("b", Some("b"), Some("[]")));
+    assert_eq!(before(8), Some(("b".to_owned(), "{}".to_owned())));
+    history.record(Entry { who: By::Recovery.to_string(), ..entry("a", Some("b"), Some("{}")) });
+    assert_eq!(before(8), None);
+}

@@ -30,6 +30,7 @@ pub(super) fn gather<K: Kind>(
     loop {
         match next {
             Ok(Message::Job(job)) => jobs.push(job),
+            Ok(Message::Wake) => {}
             Ok(other) => return Some(other),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
         }

@@ -12,6 +12,8 @@ use crate::shadow::{Unlike, verdict};
 const TOLERANCE: f64 = 0.05;
 /// Channels whose memo by the shadow is kept; for further ones it begins anew each time.
 const MEMOS: usize = 65_536;
+/// Channels that ended are looked for once in so many times that there is no room: looking takes as long as a call.
+const SWEEP_EVERY: u32 = 4096;
 
 /// Questions and what the channels got.
 pub(crate) enum VardiffCase {
@@ -26,23 +28,43 @@ pub(crate) enum VardiffCase {
     },
 }
 
+impl VardiffCase {
+    pub(super) fn channels(&self) -> impl Iterator<Item = &ChannelFacts> {
+        let (opening, reviews) = match self {
+            Self::Opening { opening, .. } => (Some(opening), &[][..]),
+            Self::Reviews { reviews, .. } => (None, &reviews[..]),
+        };
+        let of_reviews = reviews.iter().map(|review| &*review.channel);
+        opening.map(|opening| &*opening.channel).into_iter().chain(of_reviews)
+    }
+}
+
 /// What the shadow remembers of channels. Where it writes the format of what serves it gets that one's memo, as it would
 /// once promoted; where it writes another, its own.
 #[derive(Default)]
 pub(crate) struct Memos {
     /// By address. The weak reference keeps that from being used again.
     kept: HashMap<usize, (Weak<ChannelFacts>, Memo)>,
+    /// How often there was no room.
+    full: u32,
 }
 
 impl Memos {
     fn keep(&mut self, channel: &Arc<ChannelFacts>, memo: &Memo) {
-        if self.kept.len() >= MEMOS {
-            self.kept.retain(|_, (channel, _)| channel.strong_count() > 0);
-        }
         let address = Arc::as_ptr(channel).addr();
-        if self.kept.len() < MEMOS || self.kept.contains_key(&address) {
+        if self.kept.contains_key(&address) || self.has_room() {
             self.kept.insert(address, (Arc::downgrade(channel), memo.clone()));
         }
+    }
+
+    fn has_room(&mut self) -> bool {
+        if self.kept.len() >= MEMOS {
+            if self.full.is_multiple_of(SWEEP_EVERY) {
+                self.kept.retain(|_, (channel, _)| channel.strong_count() > 0);
+            }
+            self.full = self.full.wrapping_add(1);
+        }
+        self.kept.len() < MEMOS
     }
 
     /// The question as it is to be put to the shadow.

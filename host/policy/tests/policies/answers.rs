@@ -257,8 +257,9 @@ async fn a_full_queue_gets_the_default_at_once() {
     for answer in asked {
         assert!(matches!(answer.await.unwrap(), Err(Refusal::TryLater(_))));
     }
-    let figures = status(&policies, PolicyKind::Auth).figures;
-    assert!(figures.queue_full > 0, "{figures:?}");
+    let status = status(&policies, PolicyKind::Auth);
+    let figures = status.figures;
+    assert!(status.slot.queue_full > 0, "{:?}", status.slot);
     assert!(figures.traps_by_cause.deadline > 0, "{figures:?}");
 }
 

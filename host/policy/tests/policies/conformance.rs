@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::guest::{Accrual, Grant, Guest, HOARD, RECURSE, TRAP};
 use crate::house::{loader, settings};
+use crate::lookup::{asks, asks_with};
 
 fn checked(kind: PolicyKind, wasm: &[u8], settings: &Settings) -> Vec<Check> {
     let root = TempDir::new().unwrap();
@@ -52,6 +53,7 @@ fn the_shipped_policies_keep_the_contract() {
     let account = r#"{"accounts":{"alice":{"minimum-difficulty":1000}}}"#;
     for (name, kind, with) in [
         ("auth-address", PolicyKind::Auth, r#"{"network":"regtest"}"#),
+        ("auth-directory", PolicyKind::Auth, r#"{"url":"https://a.example/{account}"}"#),
         ("auth-table", PolicyKind::Auth, account),
         ("vardiff-steady", PolicyKind::Vardiff, "{}"),
         ("payout-pplns", PolicyKind::Payout, "{}"),
@@ -212,4 +214,67 @@ fn settings_that_must_be_refused_are_a_scenario_too() {
     assert_eq!(run(new(PolicyKind::Auth), PolicyKind::Auth, refused)[0].1, None);
     let taken = run(Guest::new(PolicyKind::Auth, "careless"), PolicyKind::Auth, refused);
     assert_eq!(taken[0].1.as_deref(), Some("it takes them"));
+}
+
+const USERS: &str = "http://accounts.example/users/";
+
+#[test]
+fn a_policy_that_looks_things_up_is_asked_whatever_a_service_says() {
+    // The account is the username, whatever the body of an answer is.
+    let by_name = "(i32.store (i32.const 1208) (local.get 0)) (i32.store (i32.const 1212) (local.get 1))";
+    let robust = || asks_with("directory", &[USERS], "", by_name);
+    let checks = checked(PolicyKind::Auth, &careful(robust()).build(), &Settings::new());
+    let failed: Vec<_> = checks.iter().filter(|check| check.error.is_some()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    for name in ["whatever is said", "in the same order"] {
+        assert!(checks.iter().any(|check| check.name.contains(name)), "{checks:#?}");
+    }
+    let trusting = careful(asks("trusting", &[USERS]));
+    assert_found(PolicyKind::Auth, trusting, "whatever is said", "account name is empty");
+    // Traps where the service is down.
+    let fragile = "(if (i32.load8_u (i32.const 1024)) (then unreachable))";
+    let fragile = careful(asks_with("fragile", &[USERS], fragile, by_name));
+    assert_found(PolicyKind::Auth, fragile, "whatever is said", "no answer");
+}
+
+#[test]
+fn scenarios_say_what_services_say() {
+    let calls = r#"{ "call": [
+        { "name": "told", "function": "authorize", "input": { "username": "alice" },
+          "lookups": [ { "url": "http://accounts.example/users/alice", "body": "alice-ltd", "stale": true },
+                       { "url": "http://accounts.example/users/bob", "status": 404 } ],
+          "expect": { "ok": { "account": "alice-ltd", "worker": "stale" } } },
+        { "name": "in hex", "function": "authorize", "input": { "username": "alice" },
+          "lookups": [ { "url": "http://accounts.example/users/alice", "body-hex": "626f62" } ],
+          "expect": { "ok": { "account": "bob", "worker": "fresh" } } },
+        { "name": "no", "function": "authorize", "input": { "username": "bob" },
+          "lookups": [ { "url": "http://accounts.example/users/bob", "status": 404 } ],
+          "expect": { "err": "unknown-user" } },
+        { "name": "down", "function": "authorize", "input": { "username": "bob" },
+          "lookups": [ { "url": "http://accounts.example/users/bob", "unavailable": true } ],
+          "expect": { "err": { "try-later": "the scenario says so" } } },
+        { "name": "unanswered", "function": "authorize", "input": { "username": "carol" },
+          "lookups": [ { "url": "http://accounts.example/users/bob" } ], "expect": { "ok": {} } },
+        { "name": "of a POST", "function": "authorize", "input": { "username": "bob" },
+          "lookups": [ { "url": "http://accounts.example/users/bob", "request-body": "{}" } ],
+          "expect": { "err": "try-later" } },
+        { "name": "no URL", "function": "authorize", "lookups": [ { "url": "accounts.example" } ], "expect": {} },
+        { "name": "no status", "function": "authorize",
+          "lookups": [ { "url": "http://accounts.example/", "status": 500 } ], "expect": {} },
+        { "name": "both", "function": "authorize",
+          "lookups": [ { "url": "http://accounts.example/", "status": 200, "unavailable": true } ], "expect": {} }
+    ] }"#;
+    let checks = run(careful(asks("directory", &[USERS])), PolicyKind::Auth, calls);
+    for index in [0, 1, 2, 3, 5] {
+        assert_eq!(checks[index].1, None, "{checks:#?}");
+    }
+    let said = |index: usize| checks[index].1.clone().unwrap();
+    assert!(
+        said(4).ends_with("its `lookups` do not answer GET http://accounts.example/users/carol"),
+        "{}",
+        said(4)
+    );
+    assert!(said(6).contains("begins with http"), "{}", said(6));
+    assert!(said(7).contains("200 to 499 are allowed"), "{}", said(7));
+    assert!(said(8).contains("no status and no body"), "{}", said(8));
 }

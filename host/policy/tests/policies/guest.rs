@@ -21,13 +21,22 @@ pub(crate) struct Guest {
     bodies: BTreeMap<&'static str, String>,
     version: &'static str,
     import: Option<(&'static str, &'static str)>,
+    looks_up: bool,
     pages: usize,
+    schema: String,
     data: Data,
+    /// More fields of the module.
+    fields: String,
+    /// Instructions of `cabi_realloc` that leave an i32.
+    realloc: String,
+    /// Instructions behind the call of a function, once its answer was taken.
+    posts: BTreeMap<&'static str, String>,
 }
 
 /// Static data: strings and records that bodies refer to by address.
 struct Data {
     bytes: Vec<u8>,
+    encoding: StringEncoding,
 }
 
 impl Data {
@@ -40,8 +49,13 @@ impl Data {
         at
     }
 
+    /// Address and length, in units of the encoding.
     fn text(&mut self, text: &str) -> (usize, usize) {
-        (self.put(text.as_bytes()), text.len())
+        if self.encoding == StringEncoding::UTF8 {
+            return (self.put(text.as_bytes()), text.len());
+        }
+        let units: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        (self.put(&units), units.len() / 2)
     }
 }
 
@@ -100,6 +114,15 @@ pub(crate) struct Accrual {
 
 impl Guest {
     pub(crate) fn new(kind: PolicyKind, name: &str) -> Self {
+        Self::encoded(kind, name, StringEncoding::UTF8)
+    }
+
+    /// Its strings are UTF-16.
+    pub(crate) fn utf16(kind: PolicyKind, name: &str) -> Self {
+        Self::encoded(kind, name, StringEncoding::UTF16)
+    }
+
+    fn encoded(kind: PolicyKind, name: &str, encoding: StringEncoding) -> Self {
         let mut guest = Self {
             kind,
             name: name.to_owned(),
@@ -107,8 +130,13 @@ impl Guest {
             bodies: BTreeMap::new(),
             version: "0.1.0",
             import: None,
+            looks_up: false,
             pages: 2,
-            data: Data { bytes: Vec::new() },
+            schema: String::new(),
+            data: Data { bytes: Vec::new(), encoding },
+            fields: String::new(),
+            realloc: "(call $alloc (local.get 3))".to_owned(),
+            posts: BTreeMap::new(),
         };
         match kind {
             PolicyKind::Auth => {
@@ -130,12 +158,19 @@ impl Guest {
     /// Puts instructions before the body that a function has.
     pub(crate) fn body_before(self, function: &'static str, first: &str) -> Self {
         let rest = self.bodies.get(function).cloned().unwrap_or_default();
-        self.body(function, &format!("{first} {rest}"))
+        let ((locals, first), (more, rest)) = (locals(first), locals(&rest));
+        self.body(function, &format!("{locals} {more} {first} {rest}"))
     }
 
     pub(crate) fn version(mut self, version: &'static str) -> Self {
         self.version = version;
         self
+    }
+
+    /// Imports `lookup`: `$fetch` takes URL, option of a body, content type and where the answer goes.
+    pub(crate) fn looks_up(mut self) -> Self {
+        self.looks_up = true;
+        self.version("0.1.1")
     }
 
     /// Imports a function without arguments of another package.
@@ -144,9 +179,38 @@ impl Guest {
         self
     }
 
+    /// The JSON Schema of its settings.
+    pub(crate) fn schema(mut self, schema: &str) -> Self {
+        self.schema = schema.to_owned();
+        self
+    }
+
     pub(crate) fn pages(mut self, pages: usize) -> Self {
         self.pages = pages;
         self
+    }
+
+    /// More fields of the module: a start function, a table, globals.
+    pub(crate) fn with(mut self, fields: &str) -> Self {
+        self.fields.push_str(fields);
+        self
+    }
+
+    /// What `cabi_realloc` does when the host wants room for arguments.
+    pub(crate) fn realloc(mut self, body: &str) -> Self {
+        body.clone_into(&mut self.realloc);
+        self
+    }
+
+    /// What is done once the answer of `function` was taken.
+    pub(crate) fn post(mut self, function: &'static str, body: &str) -> Self {
+        self.posts.insert(function, body.to_owned());
+        self
+    }
+
+    /// Puts these bytes where they are always found; returns their address.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> usize {
+        self.data.put(bytes)
     }
 
     pub(crate) fn memo_format(mut self, format: u32) -> Self {
@@ -300,7 +364,7 @@ impl Guest {
         let mut resolve = Resolve::default();
         let package = resolve.push_str("policy.wit", &wit).expect("the contract is valid");
         let world = resolve.select_world(&[package], Some("guest")).expect("there is a world");
-        embed_component_metadata(&mut wasm, &resolve, world, StringEncoding::UTF8, false)
+        embed_component_metadata(&mut wasm, &resolve, world, self.data.encoding, false)
             .expect("metadata fit");
         let mut encoder = ComponentEncoder::default();
         encoder
@@ -312,7 +376,9 @@ impl Guest {
     }
 
     fn contract(&self) -> String {
-        let mut wit = WIT.replace("@0.1.0", &format!("@{}", self.version));
+        // What came later than this version is still there, to be imported or not.
+        let mut wit =
+            WIT.replace("@since(version = 0.1.1)", "").replace("@0.1.1", &format!("@{}", self.version));
         let kind = self.kind.label();
         let (mut import, mut package) = (String::new(), String::new());
         if let Some((interface, function)) = self.import {
@@ -322,8 +388,9 @@ impl Guest {
             package =
                 format!("package {name}@{version} {{ interface {interface} {{ {function}: func(); }} }}\n");
         }
-        write!(wit, "\nworld guest {{ import log; {import} export lifecycle; export {kind}; }}\n{package}")
-            .unwrap();
+        let lookup = if self.looks_up { "import lookup;" } else { "" };
+        let imports = format!("import log; {lookup} {import}");
+        write!(wit, "\nworld guest {{ {imports} export lifecycle; export {kind}; }}\n{package}").unwrap();
         wit
     }
 
@@ -333,11 +400,12 @@ impl Guest {
             "version" => self.data.text("1.2.3"),
             _ => self.data.text("made to measure"),
         });
+        let schema = self.data.text(&self.schema.clone());
         let descriptor = Record::default()
             .text(texts[0])
             .text(texts[1])
             .text(texts[2])
-            .text((0, 0))
+            .text(schema)
             .word(usize::try_from(self.memo_format).unwrap());
         let descriptor = self.data.put(&descriptor.0);
         self.bodies.entry("describe").or_insert(format!("(i32.const {descriptor})"));
@@ -349,20 +417,29 @@ impl Guest {
         for (interface, function, parameters) in signatures(self.kind) {
             let export = format!("sluice:policy/{interface}@{}#{function}", self.version);
             let body = &self.bodies[function];
+            let post = self.posts.get(function).map_or("", String::as_str);
             write!(
                 functions,
                 "(func (export \"{export}\") (param {parameters}) (result i32) {body})
-                 (func (export \"cabi_post_{export}\") (param i32) (global.set $heap (i32.const {heap})))\n"
+                 (func (export \"cabi_post_{export}\") (param i32)
+                   (global.set $heap (i32.const {heap})) {post})\n"
             )
             .unwrap();
         }
         let import = self.import.map_or_else(String::new, |(interface, function)| {
             format!("(import \"{interface}\" \"{function}\" (func))")
         });
+        let lookup = if self.looks_up {
+            "(import \"sluice:policy/lookup@0.1.1\" \"fetch\"
+               (func $fetch (param i32 i32 i32 i32 i32 i32 i32 i32)))"
+        } else {
+            ""
+        };
         let data: String = self.data.bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
         format!(
             "(module
                (import \"sluice:policy/log@{version}\" \"write\" (func $log (param i32 i32 i32)))
+               {lookup}
                {import}
                (memory (export \"memory\") {pages})
                (data (i32.const {DATA}) \"{data}\")
@@ -377,14 +454,26 @@ impl Guest {
                    (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
                    (br $more)))
                  (local.get $at))
-               (func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) (call $alloc (local.get 3)))
+               (func (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) {realloc})
+               {fields}
                (func $deep (param i32) (result i32)
                  (i32.add (call $deep (i32.add (local.get 0) (i32.const 1))) (local.get 0)))
                {functions})",
             version = self.version,
             pages = self.pages,
+            realloc = self.realloc,
+            fields = self.fields,
         )
     }
+}
+
+/// Declarations of locals, and the instructions behind them.
+fn locals(body: &str) -> (&str, &str) {
+    let mut rest = body;
+    while let Some(end) = rest.trim_start().strip_prefix("(local ").and_then(|text| text.find(')')) {
+        rest = &rest.trim_start()["(local ".len() + end + 1..];
+    }
+    body.split_at(body.len() - rest.len())
 }
 
 /// An auth policy that is fine at its surface and does not compile: one instruction takes more than there is.

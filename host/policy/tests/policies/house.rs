@@ -13,6 +13,7 @@ use sluice_core::policy::vardiff::{ChannelFacts, Memo, Opening, Review};
 use sluice_core::policy::{Client, PolicyKind};
 use sluice_core::units::{Difficulty, Timestamp};
 use sluice_policy::config::Settings;
+use sluice_policy::lookup::Outside;
 use sluice_policy::{
     Compiler, Limits, Loader, Policies, PolicyConfig, PolicyEvent, PolicyStatus, SlotConfig,
 };
@@ -55,6 +56,7 @@ impl House {
             payout: slot(PolicyKind::Payout),
             poll_interval: Duration::from_millis(100),
             debounce: Duration::from_millis(50),
+            outside: Outside::offline(),
         };
         let house = Self { root, config };
         for kind in PolicyKind::ALL {

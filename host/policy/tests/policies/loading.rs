@@ -177,7 +177,7 @@ fn an_inspection_says_what_a_file_is() {
     let loader = loader(root.path());
     let fine = inspect(&auth("fine").build(), &loader);
     assert_eq!(fine.kinds, [PolicyKind::Auth]);
-    assert_eq!(fine.wit_version.as_deref(), Some("0.1.1"));
+    assert_eq!(fine.wit_version.as_deref(), Some("0.1.0"));
     assert_eq!(fine.descriptor.unwrap().name, "fine");
     assert!(
         fine.problems.is_empty() && fine.imports.iter().all(|import| import.granted),

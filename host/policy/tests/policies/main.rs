@@ -5,9 +5,15 @@
 mod accruals;
 mod answers;
 mod conformance;
+mod contract;
+mod frozen;
+#[allow(dead_code, reason = "shared with the hostile suite")]
 mod guest;
 mod house;
+mod limits;
 mod loading;
+mod lookup;
 mod orders;
 mod reload;
 mod shadow;
+mod suggestion;

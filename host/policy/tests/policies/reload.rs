@@ -62,7 +62,7 @@ async fn a_broken_file_changes_nothing_and_says_why() {
         assert_eq!(status.generation, 1);
         assert_eq!(status.last_reload.outcome, Outcome::Rejected);
         assert_eq!(status.last_reload.error.as_ref(), Some(&why));
-        assert_eq!(status.figures.rejected_reloads, u64::try_from(index).unwrap() + 1);
+        assert_eq!(status.slot.rejected_reloads, u64::try_from(index).unwrap() + 1);
     }
 }
 

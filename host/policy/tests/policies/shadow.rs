@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use sluice_core::policy::PolicyKind;
-use sluice_core::policy::vardiff::Memo;
+use sluice_core::policy::vardiff::{ChannelFacts, Memo};
 use sluice_policy::{Policies, ShadowConfig, ShadowState, ShadowStatus};
 
 use crate::guest::{Guest, TRAP};
-use crate::house::{House, login, opening, review, round, settings, status};
+use crate::house::{House, applied, login, opening, review, round, settings, status};
 
 /// Waits for what no event tells of.
 pub(crate) async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
@@ -142,6 +142,30 @@ async fn nothing_waits_for_a_slow_shadow() {
     let asked = status(&policies, PolicyKind::Auth).figures.items;
     let seen = shadow(&policies, PolicyKind::Auth);
     assert!(seen.compared < asked, "{seen:?} of {asked}");
+    // Counts are of a pair: what was dropped beside another generation is not of this one.
+    let (mut events, before) = (policies.events(), seen.dropped);
+    while shadow(&policies, PolicyKind::Auth).dropped < before + 100 {
+        policies.authorize(login("alice")).await.unwrap();
+    }
+    house.put(PolicyKind::Auth, &Guest::new(PolicyKind::Auth, "next").build());
+    applied(&mut events).await;
+    policies.authorize(login("alice")).await.unwrap();
+    assert!(shadow(&policies, PolicyKind::Auth).dropped <= 1);
+}
+
+#[tokio::test]
+async fn passwords_of_channels_stay_out_of_what_a_failing_shadow_says() {
+    let chatty =
+        Guest::new(PolicyKind::Vardiff, "chatty").fails("review-all", 2, "what is hunter2", "(i32.const 1)");
+    let house = with_shadow(PolicyKind::Vardiff, chatty);
+    let policies = house.start().await;
+    comparing(&policies, PolicyKind::Vardiff).await;
+    let mut question = review(Memo::default());
+    let facts = ChannelFacts { password: Some("hunter2".to_owned()), ..(*question.channel).clone() };
+    question.channel = facts.into();
+    policies.review(question).await.unwrap();
+    let said = until(|| shadow(&policies, PolicyKind::Vardiff).last_failure).await;
+    assert!(said.contains("what is ***"), "{said}");
 }
 
 #[tokio::test]

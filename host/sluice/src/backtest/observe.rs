@@ -14,6 +14,8 @@ pub(super) const BINS: usize = 240;
 struct Settling {
     factor: f64,
     since: Option<f64>,
+    /// Seconds of hashing since then.
+    held: f64,
     /// When it began to hold.
     at: Option<f64>,
     /// Seconds of hashing after that, and those of them within the factor.
@@ -23,15 +25,16 @@ struct Settling {
 
 impl Settling {
     fn new(factor: f64) -> Self {
-        Self { factor, since: None, at: None, after: 0.0, within: 0.0 }
+        Self { factor, since: None, held: 0.0, at: None, after: 0.0, within: 0.0 }
     }
 
     fn pass(&mut self, from: f64, to: f64, ratio: f64) {
         let is_within = ratio <= self.factor && ratio * self.factor >= 1.0;
         if self.at.is_none() {
             self.since = is_within.then(|| self.since.unwrap_or(from));
-            self.at = self.since.filter(|since| to - since >= HOLD);
-            let held = self.at.map_or(0.0, |at| to - at);
+            self.held = if is_within { self.held + to - from } else { 0.0 };
+            self.at = self.since.filter(|_| self.held >= HOLD);
+            let held = self.at.map_or(0.0, |_| self.held);
             (self.after, self.within) = (held, held);
             return;
         }
@@ -71,6 +74,34 @@ pub(super) struct Stretch {
     pub(super) difficulty: f64,
 }
 
+/// The difficulties that a miner worked at.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    lowest: f64,
+    highest: f64,
+}
+
+impl Range {
+    const NONE: Self = Self { lowest: f64::INFINITY, highest: 0.0 };
+
+    fn with(self, other: Self) -> Self {
+        Self { lowest: self.lowest.min(other.lowest), highest: self.highest.max(other.highest) }
+    }
+
+    fn bounds(self) -> Option<(f64, f64)> {
+        (self.lowest <= self.highest).then_some((self.lowest, self.highest))
+    }
+}
+
+/// What a miner does once it was within a factor of 2 of the target for [`HOLD`].
+#[derive(Clone, Copy, Debug)]
+struct Calm {
+    hashed: f64,
+    shares: u64,
+    changes: u64,
+    range: Range,
+}
+
 /// What is noted of a miner.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
@@ -79,15 +110,12 @@ pub(super) struct Watch {
     half_more: Settling,
     minute: Minute,
     spread: Spread,
-    settled_shares: u64,
+    calm: Calm,
+    range: Range,
     pub(super) shares: u64,
-    pub(super) hashed: f64,
-    pub(super) changes: u64,
     pub(super) lost: u64,
     pub(super) lost_work: f64,
-    pub(super) work: f64,
-    lowest: f64,
-    highest: f64,
+    work: f64,
 }
 
 impl Watch {
@@ -98,27 +126,31 @@ impl Watch {
             half_more: Settling::new(1.5),
             minute: Minute::default(),
             spread: Spread::default(),
-            settled_shares: 0,
+            calm: Calm { hashed: 0.0, shares: 0, changes: 0, range: Range::NONE },
+            range: Range::NONE,
             shares: 0,
-            hashed: 0.0,
-            changes: 0,
             lost: 0,
             lost_work: 0.0,
             work: 0.0,
-            lowest: f64::INFINITY,
-            highest: 0.0,
         }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.double.at.is_some()
     }
 
     /// The miner hashes.
     fn pass(&mut self, Stretch { from, to, rate, difficulty }: Stretch, target: f64) {
         self.born.get_or_insert(from);
-        self.hashed += to - from;
         self.minute.hashed += to - from;
+        let here = Range { lowest: difficulty, highest: difficulty };
+        self.range = self.range.with(here);
+        if self.is_calm() {
+            self.calm.hashed += to - from;
+            self.calm.range = self.calm.range.with(here);
+        }
         self.double.pass(from, to, rate / target);
         self.half_more.pass(from, to, rate / target);
-        self.lowest = self.lowest.min(difficulty);
-        self.highest = self.highest.max(difficulty);
     }
 
     /// Ends the minute if it is over; returns its square and its expectation.
@@ -145,7 +177,12 @@ impl Watch {
         self.shares += 1;
         self.work += difficulty;
         self.minute.shares += 1;
-        self.settled_shares += u64::from(self.double.at.is_some());
+        self.calm.shares += u64::from(self.is_calm());
+    }
+
+    /// The difficulty was changed.
+    pub(super) fn change(&mut self) {
+        self.calm.changes += u64::from(self.is_calm());
     }
 }
 
@@ -214,7 +251,11 @@ impl Group {
             squares: sum(|watch| watch.spread.squares),
             expected: sum(|watch| watch.spread.expected),
         };
-        let settled_seconds = sum(|watch| watch.double.after);
+        let calm_seconds = sum(|watch| watch.calm.hashed);
+        let range = |of: fn(&Watch) -> Range| {
+            miners.iter().map(|watch| of(watch)).fold(Range::NONE, Range::with).bounds()
+        };
+        let swing = |watch: &&Watch| watch.calm.range.bounds().map(|(lowest, highest)| highest / lowest);
         let work = sum(|watch| watch.work) + sum(|watch| watch.lost_work);
         Summary {
             name: self.name,
@@ -223,22 +264,12 @@ impl Group {
             within_2: Settled::of(miners, |watch| watch.double),
             within_1_5: Settled::of(miners, |watch| watch.half_more),
             shares: sums(|watch| watch.shares),
-            shares_per_minute: quotient(sums(|watch| watch.settled_shares) as f64, settled_seconds / 60.0),
+            shares_per_minute: quotient(sums(|watch| watch.calm.shares) as f64, calm_seconds / 60.0),
             variance: spread.ratio(),
-            changes_per_hour: quotient(
-                sums(|watch| watch.changes) as f64,
-                sum(|watch| watch.hashed) / 3600.0,
-            ),
-            lowest_difficulty: miners
-                .iter()
-                .map(|watch| watch.lowest)
-                .reduce(f64::min)
-                .filter(|low| low.is_finite()),
-            highest_difficulty: miners
-                .iter()
-                .map(|watch| watch.highest)
-                .reduce(f64::max)
-                .filter(|high| *high > 0.0),
+            changes_per_hour: quotient(sums(|watch| watch.calm.changes) as f64, calm_seconds / 3600.0),
+            swing: miners.iter().filter_map(swing).reduce(f64::max),
+            settled_difficulty: range(|watch| watch.calm.range),
+            difficulty: range(|watch| watch.range),
             lost_shares: sums(|watch| watch.lost),
             lost_work: quotient(sum(|watch| watch.lost_work), work).unwrap_or(0.0),
             points: points(&self.bins, self.width),
@@ -260,7 +291,8 @@ fn points(bins: &[Bin], width: f64) -> Vec<Point> {
     bins.iter().enumerate().map(point).collect()
 }
 
-/// How long it took until the share rate was within a factor of the target for ten minutes, from the first hash on.
+/// How long it took until the share rate was within a factor of the target for ten minutes of hashing, from the first
+/// hash on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settled {
     /// Miners that never did.
@@ -306,9 +338,13 @@ pub struct Summary {
     /// Mean square of the difference between shares of a minute and the target, over the target: 1 is what chance alone
     /// does to shares that come at the target.
     pub variance: Option<f64>,
+    /// After it has settled, for an hour of hashing.
     pub changes_per_hour: Option<f64>,
-    pub lowest_difficulty: Option<f64>,
-    pub highest_difficulty: Option<f64>,
+    /// The highest difficulty of a miner over its lowest, after it has settled: of the worst.
+    pub swing: Option<f64>,
+    /// The lowest and the highest that a miner worked at after it had settled, and all the time.
+    pub settled_difficulty: Option<(f64, f64)>,
+    pub difficulty: Option<(f64, f64)>,
     /// Shares that were refused because the difficulty had changed, and their part of the work.
     pub lost_shares: u64,
     pub lost_work: f64,

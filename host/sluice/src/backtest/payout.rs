@@ -1,6 +1,6 @@
 //! Who would have got what: the questions of the past, or of a simulated chain, put to another payout policy.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use bitcoin::Amount;
@@ -10,6 +10,8 @@ use sluice_core::policy::accrual::{self, MICROSATS};
 use sluice_core::policy::payout::{Accrued, Entitlement, PayoutPolicy, Plan, Round, Tally};
 use sluice_core::policy::split::split;
 use sluice_ledger::{FileError, Recorded, RecordedRound, RecordedWork};
+
+use super::Progress;
 
 /// What is told of failures.
 const FAILURES_TOLD: usize = 5;
@@ -142,6 +144,28 @@ impl Scales {
         }
     }
 
+    /// A round of the ledger, as the candidate's plan wants it asked, then as that of `against`.
+    fn recorded<'p>(
+        &mut self,
+        round: RecordedRound,
+        candidate: &mut dyn PayoutPolicy,
+        against: Option<&mut (dyn PayoutPolicy + 'p)>,
+    ) {
+        let RecordedRound { questions, asked, answer, .. } = round;
+        let mut questions = questions.into_iter();
+        let question = questions.next().flatten();
+        let current = match against {
+            None => Some(divided(asked.reward(), &answer)),
+            Some(against) => questions.next().flatten().map(|question| settle(against, &question)),
+        };
+        let (Some(current), Some(question)) = (current, question) else {
+            self.comparison.folded += 1;
+            return;
+        };
+        let both = current.and_then(|current| Ok((current, settle(candidate, &question)?)));
+        self.round(question.reward(), both);
+    }
+
     fn work(&mut self, both: Result<(Vec<Accrued>, Vec<Accrued>), PolicyFailure>) {
         match both {
             Ok((current, candidate)) => {
@@ -187,43 +211,24 @@ pub(super) fn recorded(
     ledger: &Recorded,
     candidate: &mut dyn PayoutPolicy,
     mut against: Option<&mut dyn PayoutPolicy>,
+    progress: Progress<'_>,
 ) -> Result<Comparison, ComparisonError> {
     let plan = candidate.plan().map_err(ComparisonError::Plan)?;
-    let mut other = HashMap::new();
-    let other_plan = match against.as_deref_mut() {
-        None => None,
-        Some(against) => {
-            let plan = against.plan().map_err(ComparisonError::Plan)?;
-            ledger.rounds(plan, &mut |round| {
-                other.insert(round.block, round.question.map(|question| settle(against, &question)));
-                ControlFlow::Continue(())
-            })?;
-            Some(plan)
-        }
-    };
+    let other = against.as_deref_mut().map(PayoutPolicy::plan).transpose().map_err(ComparisonError::Plan)?;
+    let plans: Vec<Plan> = std::iter::once(plan).chain(other).collect();
     let mut scales = Scales::default();
-    ledger.rounds(plan, &mut |round| {
-        let RecordedRound { block, question, asked, answer } = round;
-        let current = match other_plan {
-            None => Some(divided(asked.reward(), &answer)),
-            // A block that came since the first look is left for the next time.
-            Some(_) => match other.remove(&block) {
-                None => return ControlFlow::Continue(()),
-                Some(current) => current,
-            },
-        };
-        match (current, question) {
-            (Some(current), Some(question)) => {
-                let both = current.and_then(|current| Ok((current, settle(candidate, &question)?)));
-                scales.round(question.reward(), both);
-            }
-            _ => scales.comparison.folded += 1,
-        }
+    let (of, mut done) = (ledger.extent()?.rounds, 0);
+    ledger.rounds(&plans, &mut |round| {
+        done += 1;
+        progress("rounds", done, of.max(done));
+        scales.recorded(round, candidate, against.as_deref_mut());
         ControlFlow::Continue(())
     })?;
+    let of = ledger.extent()?.last;
     ledger.work(&mut |work| {
-        let RecordedWork { tallies, answer, .. } = work;
-        let current = match (against.as_deref_mut(), other_plan) {
+        let RecordedWork { tallies, answer, through, .. } = work;
+        progress("shares", through.0, of.max(through.0));
+        let current = match (against.as_deref_mut(), other) {
             (Some(against), Some(plan)) => accrue(against, plan, &tallies),
             _ => Ok(answer.unwrap_or_default()),
         };

@@ -74,6 +74,7 @@ impl fmt::Display for Span {
         let minutes = (seconds / 60.0).round();
         match minutes {
             m if m < 60.0 => write!(f, "{:.1} min", seconds / 60.0),
+            m if m < 48.0 * 60.0 && m % 60.0 == 0.0 => write!(f, "{} h", m / 60.0),
             m if m < 48.0 * 60.0 => write!(f, "{} h {:02} min", (m / 60.0).floor(), m % 60.0),
             m => write!(f, "{} d {} h", (m / 1440.0).floor(), ((m % 1440.0) / 60.0).floor()),
         }
@@ -104,8 +105,8 @@ mod tests {
         );
         assert!(span("90").unwrap_err().to_string().contains("ms, s, m, h or d"));
         assert_eq!(
-            [Span(42.4), Span(150.0), Span(5400.0)].map(|s| s.to_string()),
-            ["42 s", "2.5 min", "1 h 30 min"]
+            [Span(42.4), Span(150.0), Span(5400.0), Span(43_200.0)].map(|s| s.to_string()),
+            ["42 s", "2.5 min", "1 h 30 min", "12 h"]
         );
     }
 }

@@ -12,6 +12,7 @@ use super::observe::{Point, Settled, Summary};
 use super::payout::{Comparison, Line as Account};
 use super::quantity::Span;
 use super::simulate::Trial;
+use crate::commands::grouped;
 
 const STYLE: &str = include_str!("report/style.css");
 /// Accounts of the page; the JSON has all.
@@ -73,6 +74,7 @@ pub fn number(value: Option<f64>) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         small if small < 0.01 => format!("{value:.2e}"),
+        small if small < 0.1 => format!("{value:.3}"),
         small if small < 10.0 => format!("{value:.2}"),
         middle if middle < 1e4 => format!("{value:.0}"),
         large => {
@@ -124,7 +126,11 @@ fn policy_line(class: &str, what: &str, policy: &Policy) -> String {
 
 /// The page of a vardiff policy.
 pub fn vardiff(result: &VardiffBacktest) -> String {
-    let mut body = format!("<p class=\"note\">Miners: {}</p>\n", escaped(&result.source));
+    let (source, target) = (escaped(&result.source), result.target_per_minute);
+    let mut body = format!(
+        "<p class=\"note\">Miners: {source}</p>\n\
+         <p class=\"note\"><span class=\"key goal\">target</span> {target} shares a minute and miner</p>\n"
+    );
     body += &policy_line("one", "candidate", &result.candidate.policy);
     if let Some(against) = &result.against {
         body += &policy_line("two", "against", &against.policy);
@@ -141,7 +147,7 @@ pub fn vardiff(result: &VardiffBacktest) -> String {
 }
 
 /// The columns of a table of groups; the terminal has the same.
-pub const COLUMNS: [&str; 12] = [
+pub const COLUMNS: [&str; 13] = [
     "group",
     "miners",
     "hash rate",
@@ -152,18 +158,35 @@ pub const COLUMNS: [&str; 12] = [
     "shares/min",
     "variance",
     "changes/h",
+    "swing",
     "difficulty",
     "lost",
 ];
+/// What they mean, in short.
+const MEANINGS: [&str; 13] = [
+    "",
+    "",
+    "of one miner",
+    "from the first hash until the expected share rate is within a factor of 2 of the target: of the median miner",
+    "the same, of the slowest miner",
+    "part of the hashing time after that within the factor",
+    "the same for a factor of 1.5: of the median miner",
+    "accepted, after it has settled",
+    "of the shares of a minute against the target: 1 is chance alone",
+    "changes of difficulty in an hour, after it has settled",
+    "the highest difficulty of a miner over its lowest, after it has settled: of the worst",
+    "the lowest and the highest of the group, after it has settled",
+    "shares refused because the difficulty had changed, and their part of the work",
+];
 
 /// A group as cells under [`COLUMNS`].
-pub fn cells(group: &Summary) -> [String; 12] {
+pub fn cells(group: &Summary) -> [String; 13] {
     let took = |settled: &Settled, which: Option<f64>| match settled.never {
         0 => span(which),
         never if never == group.miners => "never".to_owned(),
         never => format!("{} ({never} never)", span(which)),
     };
-    let (low, high) = (number(group.lowest_difficulty), number(group.highest_difficulty));
+    let range = |(low, high)| format!("{} to {}", number(Some(low)), number(Some(high)));
     [
         group.name.clone(),
         group.miners.to_string(),
@@ -175,26 +198,34 @@ pub fn cells(group: &Summary) -> [String; 12] {
         number(group.shares_per_minute),
         number(group.variance),
         number(group.changes_per_hour),
-        format!("{low} to {high}"),
+        number(group.swing),
+        group.settled_difficulty.map_or_else(dash, range),
         format!("{} ({})", group.lost_shares, percent(Some(group.lost_work))),
     ]
 }
 
-fn table(title: &str, columns: &[&str], rows: &str) -> String {
-    let head: String = columns.iter().map(|column| format!("<th>{}</th>", escaped(column))).collect();
+/// `meanings` are shown where one points at a column.
+fn table(title: &str, columns: &[&str], meanings: &[&str], rows: &str) -> String {
+    let meanings = meanings.iter().copied().chain(std::iter::repeat(""));
+    let head = |(column, meaning): (&&str, &str)| match meaning {
+        "" => format!("<th>{}</th>", escaped(column)),
+        meaning => format!("<th title=\"{}\">{}</th>", escaped(meaning), escaped(column)),
+    };
+    let head: String = columns.iter().zip(meanings).map(head).collect();
     format!(
         "<section class=\"card\"><h2>{title}</h2><div class=\"wide\"><table><thead><tr>{head}</tr></thead>\
          <tbody>{rows}</tbody></table></div></section>\n"
     )
 }
 
-fn row(cells: &[String]) -> String {
-    let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
-    format!("<tr>{cells}</tr>")
+fn group_row(group: &Summary) -> String {
+    let cells: String = cells(group).iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
+    let class = if group.within_2.never > 0 { " class=\"bad\"" } else { "" };
+    format!("<tr{class}>{cells}</tr>")
 }
 
 fn trial_table(title: &str, trial: &Trial) -> String {
-    let rows: String = trial.groups.iter().map(|group| row(&cells(group))).collect();
+    let rows: String = trial.groups.iter().map(group_row).collect();
     let failed = match trial.failures {
         0 => String::new(),
         failures => {
@@ -205,9 +236,9 @@ fn trial_table(title: &str, trial: &Trial) -> String {
     };
     let left_out = match trial.left_out {
         0 => String::new(),
-        left_out => format!("<p class=\"note\">{left_out} workers left out, the smallest</p>\n"),
+        left_out => format!("<p class=\"note\">{left_out} workers left out, of all sizes</p>\n"),
     };
-    table(title, &COLUMNS, &rows) + &left_out + &failed
+    table(title, &COLUMNS, &MEANINGS, &rows) + &left_out + &failed
 }
 
 fn group_card(group: &Summary, other: Option<&Summary>, target: f64) -> String {
@@ -251,9 +282,7 @@ pub fn payout(result: &PayoutBacktest) -> String {
     for said in facts(comparison) {
         let _ = writeln!(body, "<p class=\"note\">{}</p>", escaped(&said));
     }
-    let rows: String = comparison.accounts.iter().take(ACCOUNTS).map(account_row).collect();
-    body += &table("Credits by account, the largest difference first", &ACCOUNT_COLUMNS, &rows);
-    body += &bars(&comparison.accounts);
+    body += &account_table(&comparison.accounts);
     page("Payout backtest", &body)
 }
 
@@ -267,22 +296,28 @@ pub fn account_cells(line: &Account) -> [String; 5] {
     let part = (line.current_sat != 0).then(|| line.difference_sat as f64 / line.current_sat.abs() as f64);
     [
         account.to_owned(),
-        line.current_sat.to_string(),
-        line.candidate_sat.to_string(),
-        format!("{:+}", line.difference_sat),
+        signed(line.current_sat),
+        signed(line.candidate_sat),
+        if line.difference_sat > 0 {
+            format!("+{}", signed(line.difference_sat))
+        } else {
+            signed(line.difference_sat)
+        },
         percent(part),
     ]
 }
 
-fn account_row(line: &Account) -> String {
-    row(&account_cells(line))
+fn signed(sats: i64) -> String {
+    let sign = if sats < 0 { "-" } else { "" };
+    format!("{sign}{}", grouped(sats.unsigned_abs()))
 }
 
 /// What was compared, in sentences.
 pub fn facts(comparison: &Comparison) -> Vec<String> {
     let Comparison { rounds, reward_sat, accruals, folded, held, failures, accounts } = comparison;
     let mut facts = vec![format!(
-        "{rounds} rounds of {reward_sat} sat together, {accruals} stretches of work credited without a block, {} accounts",
+        "{rounds} rounds of {} sat together, {accruals} stretches of work credited without a block, {} accounts",
+        grouped(*reward_sat),
         accounts.len()
     )];
     if *folded > 0 {
@@ -294,33 +329,62 @@ pub fn facts(comparison: &Comparison) -> Vec<String> {
     facts
 }
 
-/// What the largest accounts get, as bars.
-fn bars(accounts: &[Account]) -> String {
-    const HEIGHT: usize = 26;
-    const SHOWN: usize = 40;
-    let shown: Vec<&Account> = accounts.iter().filter(|line| !line.account.is_empty()).take(SHOWN).collect();
-    let most = shown.iter().map(|line| line.current_sat.max(line.candidate_sat)).max().unwrap_or(0).max(1);
-    let wide = |sats: i64| 1000.0 * sats.max(0) as f64 / most as f64;
-    let mut drawn = String::new();
-    for (index, line) in shown.iter().enumerate() {
-        let (top, name) = (index * HEIGHT, escaped(&line.account));
-        let (current, candidate) = (wide(line.current_sat), wide(line.candidate_sat));
-        let _ = write!(
-            drawn,
-            "<g><title>{name}: {} sat, candidate {} sat</title>\
-             <rect class=\"two\" x=\"0\" y=\"{top}\" width=\"{current:.1}\" height=\"9\"/>\
-             <rect class=\"one\" x=\"0\" y=\"{}\" width=\"{candidate:.1}\" height=\"9\"/>\
-             <text x=\"4\" y=\"{}\">{name}</text></g>",
-            line.current_sat,
-            line.candidate_sat,
-            top + 9,
-            top + 14
-        );
+/// The columns of the page: [`ACCOUNT_COLUMNS`], with bars.
+const BAR_COLUMNS: [&str; 7] = [
+    "account",
+    "current, candidate",
+    "current (sat)",
+    "candidate (sat)",
+    "difference (sat)",
+    "of current",
+    "less, more",
+];
+
+fn account_table(accounts: &[Account]) -> String {
+    let shown = || accounts.iter().take(ACCOUNTS);
+    let most = shown().map(|line| line.current_sat.max(line.candidate_sat)).max().unwrap_or(0).max(1);
+    let furthest = shown().map(|line| change(line).abs()).fold(f64::MIN_POSITIVE, f64::max);
+    let rows: String = shown().map(|line| account_row(line, most, furthest)).collect();
+    let meanings =
+        ["", "as a part of what the largest account gets", "", "", "", "", "of current; at most 100 %"];
+    let more = match accounts.len().saturating_sub(ACCOUNTS) {
+        0 => String::new(),
+        more => format!("<p class=\"note\">and {more} more; --json has all</p>\n"),
+    };
+    table("Credits by account, the largest difference first", &BAR_COLUMNS, &meanings, &rows) + &more
+}
+
+/// The difference as a part of what the account gets now, from -1 to 1.
+fn change(line: &Account) -> f64 {
+    match (line.current_sat, line.difference_sat) {
+        (_, 0) => 0.0,
+        (0, more) => more.signum() as f64,
+        (now, more) => (more as f64 / now.abs() as f64).clamp(-1.0, 1.0),
     }
-    let height = shown.len() * HEIGHT;
+}
+
+fn account_row(line: &Account, most: i64, furthest: f64) -> String {
+    let [account, current, candidate, difference, part] = account_cells(line).map(|cell| escaped(&cell));
+    let wide = |sats: i64| 100.0 * sats.max(0) as f64 / most as f64;
+    let bars = format!(
+        "<svg viewBox=\"0 0 100 16\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"credits of {account}\">\
+         <rect class=\"two\" x=\"0\" y=\"1\" width=\"{:.2}\" height=\"6\"/>\
+         <rect class=\"one\" x=\"0\" y=\"9\" width=\"{:.2}\" height=\"6\"/></svg>",
+        wide(line.current_sat),
+        wide(line.candidate_sat)
+    );
+    let change = 50.0 * change(line) / furthest;
+    let class = if change < 0.0 { "less" } else { "more" };
+    let change = format!(
+        "<svg viewBox=\"-50 0 100 16\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"change of {account}\">\
+         <path class=\"grid\" d=\"M0 0V16\"/>\
+         <rect class=\"{class}\" x=\"{:.2}\" y=\"3\" width=\"{:.2}\" height=\"10\"/></svg>",
+        change.min(0.0),
+        change.abs()
+    );
     format!(
-        "<section class=\"card\"><h2>Credits under both policies</h2>\
-         <svg class=\"bars\" viewBox=\"0 0 1000 {height}\" role=\"img\" aria-label=\"Credits by account\">{drawn}</svg></section>\n"
+        "<tr><td>{account}</td><td class=\"bar\">{bars}</td><td>{current}</td><td>{candidate}</td>\
+         <td>{difference}</td><td>{part}</td><td class=\"bar\">{change}</td></tr>"
     )
 }
 

@@ -3,8 +3,10 @@
 use serde::Deserialize;
 use sluice_core::ids::AccountName;
 use sluice_core::units::Difficulty;
+use toml::de::{DeTable, DeValue};
 
 use super::quantity::{Rate, Span};
+use crate::config::position;
 
 /// The most miners of a scenario, and groups.
 pub(super) const MINERS_LIMIT: u32 = 20_000;
@@ -139,8 +141,17 @@ pub enum ScenarioError {
     /// With line, column and what is allowed.
     #[error("{0}")]
     Toml(String),
-    #[error("{key}: {found} is wrong; {allowed} is allowed")]
-    Value { key: String, found: String, allowed: &'static str },
+    #[error("line {line}: {}", .wrong)]
+    Value { line: usize, wrong: Wrong },
+}
+
+/// A value that is not allowed.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{key}: {found} is wrong; {allowed} is allowed")]
+pub struct Wrong {
+    pub key: String,
+    pub found: String,
+    pub allowed: &'static str,
 }
 
 impl Scenario {
@@ -149,11 +160,12 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self =
             toml::from_str(text).map_err(|error| ScenarioError::Toml(error.to_string().trim().to_owned()))?;
-        scenario.check()?;
+        let placed = |wrong: Wrong| ScenarioError::Value { line: line_of(text, &wrong.key), wrong };
+        scenario.check().map_err(placed)?;
         Ok(scenario)
     }
 
-    fn check(&self) -> Result<(), ScenarioError> {
+    fn check(&self) -> Result<(), Wrong> {
         let Self { duration, pool, groups, chain, .. } = self;
         let difficulty = |key: &str, value: f64| {
             need(Difficulty::new(value).is_ok(), key, value, "a number from 2^-32 to 2^128")
@@ -182,7 +194,7 @@ impl Scenario {
 }
 
 impl Group {
-    fn check(&self, index: usize, duration: f64) -> Result<(), ScenarioError> {
+    fn check(&self, index: usize, duration: f64) -> Result<(), Wrong> {
         let key = |name: &str| format!("group[{index}].{name}");
         let plain = |text: &str| text.len() <= TEXT_LIMIT && !text.chars().any(char::is_control);
         // Its miners' accounts are called after it.
@@ -203,25 +215,44 @@ impl Group {
             need(outage.lasts.0 >= 1.0, &key("outage.lasts"), outage.lasts, "1s or more")?;
         }
         let mut last = 0.0;
-        for ramp in &self.ramp {
-            need((0.0..=1e6).contains(&ramp.factor), &key("ramp.factor"), ramp.factor, "0 to 1000000")?;
-            need(ramp.at.0 >= last, &key("ramp.at"), ramp.at, "a time behind the ramp before")?;
+        for (number, ramp) in self.ramp.iter().enumerate() {
+            let key = |name: &str| key(&format!("ramp[{number}].{name}"));
+            need((0.0..=1e6).contains(&ramp.factor), &key("factor"), ramp.factor, "0 to 1000000")?;
+            need(ramp.at.0 >= last, &key("at"), ramp.at, "a time behind the ramp before")?;
             last = ramp.at.0 + ramp.over.0;
         }
         Ok(())
     }
 }
 
-fn need(
-    fits: bool,
-    key: &str,
-    found: impl std::fmt::Display,
-    allowed: &'static str,
-) -> Result<(), ScenarioError> {
+fn need(fits: bool, key: &str, found: impl std::fmt::Display, allowed: &'static str) -> Result<(), Wrong> {
     if fits {
         return Ok(());
     }
-    Err(ScenarioError::Value { key: key.to_owned(), found: found.to_string(), allowed })
+    Err(Wrong { key: key.to_owned(), found: found.to_string(), allowed })
+}
+
+/// The line of a key such as `group[1].ramp[0].at`, from 1; of what it belongs to where it is not written.
+fn line_of(text: &str, key: &str) -> usize {
+    // What was read once is read again.
+    let Ok(root) = DeTable::parse(text) else { return 1 };
+    let root = root.into_inner();
+    let (mut table, mut offset) = (Some(&root), 0);
+    for part in key.split('.') {
+        let (name, index) =
+            part.split_once('[').map_or((part, None), |(name, rest)| (name, rest.split(']').next()));
+        let Some(mut value) = table.and_then(|table| table.get(name)) else { break };
+        let index = index.and_then(|index| index.parse::<usize>().ok());
+        if let (DeValue::Array(items), Some(index)) = (value.get_ref(), index) {
+            value = items.get(index).unwrap_or(value);
+        }
+        offset = value.span().start;
+        table = match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        };
+    }
+    position(text, offset).0
 }
 
 #[cfg(test)]

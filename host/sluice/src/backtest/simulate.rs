@@ -13,13 +13,16 @@ use std::collections::BinaryHeap;
 use sluice_core::policy::PolicyFailure;
 use sluice_core::policy::vardiff::VardiffPolicy;
 
+use super::Progress;
 use super::observe::{Group, Summary};
 use super::power::Power;
 pub(super) use miner::Identity;
 use miner::{Miner, Step};
 
 /// The most events of a simulation: a policy that lets a flood of shares through is told so, not waited for.
-const EVENTS_LIMIT: u64 = 500_000_000;
+pub(super) const EVENTS_LIMIT: u64 = 500_000_000;
+/// Events between two words on progress.
+const TOLD_EVERY: u64 = 1 << 14;
 /// What is told of failures.
 const FAILURES_TOLD: usize = 5;
 
@@ -48,7 +51,7 @@ pub(super) struct Party {
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Trial {
     pub groups: Vec<Summary>,
-    /// Recorded workers beyond what is simulated, the smallest.
+    /// Recorded workers that are not simulated, of all sizes.
     pub left_out: usize,
     pub calls: u64,
     /// Calls without a usable answer: the host keeps the difficulty.
@@ -120,6 +123,7 @@ pub(super) fn simulate(
     terms: Terms,
     parties: Vec<Party>,
     policy: &mut dyn VardiffPolicy,
+    progress: Progress<'_>,
 ) -> Result<Trial, SimulationError> {
     let mut groups = Vec::new();
     let mut miners = Vec::new();
@@ -131,7 +135,7 @@ pub(super) fn simulate(
         }
     }
     let mut asked = Asked { policy, calls: 0, failures: 0, failed: Vec::new() };
-    run(terms, &mut miners, &mut groups, &mut asked)?;
+    run(terms, &mut miners, &mut groups, &mut asked, progress)?;
     let summary = |(index, group): (usize, Group)| {
         let own = miners.iter().filter(|(group, _)| *group == index).map(|(_, miner)| miner.watch());
         group.summary(&own.collect::<Vec<_>>())
@@ -146,6 +150,7 @@ fn run(
     miners: &mut [(usize, Miner)],
     groups: &mut [Group],
     asked: &mut Asked<'_>,
+    progress: Progress<'_>,
 ) -> Result<(), SimulationError> {
     let mut queue: BinaryHeap<Reverse<(At, usize)>> = BinaryHeap::with_capacity(miners.len());
     for (number, (group, miner)) in miners.iter_mut().enumerate() {
@@ -157,6 +162,9 @@ fn run(
             break;
         }
         events += 1;
+        if events.is_multiple_of(TOLD_EVERY) {
+            progress("simulated seconds", now as u64, terms.duration as u64);
+        }
         if events > EVENTS_LIMIT {
             let shares = miners.iter().map(|(_, miner)| miner.watch().shares).sum();
             return Err(SimulationError::Flood { at: now, shares });

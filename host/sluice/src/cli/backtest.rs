@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 /// Tries a policy on recorded shares or simulated miners.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = example!(
-    "sluice backtest vardiff my-vardiff.wasm --scenario config/backtest/mixed.toml --report out.html",
+    "sluice backtest vardiff my-vardiff.wasm --scenario config/backtest/decades.toml --report out.html",
     "sluice backtest payout my-payout.wasm --data data"
 ))]
 pub struct Backtest {

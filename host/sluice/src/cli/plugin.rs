@@ -107,7 +107,7 @@ pub struct BuildPlugin {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = example!("sluice plugin inspect plugins/dist/payout-pplns.wasm"))]
 pub struct Inspect {
-    /// A component, as a .wasm file.
+    /// A component, or the directory it was built in.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Print JSON instead of a table.

@@ -14,8 +14,8 @@ use sluice_ledger::{Judge, MissingPolicy, NoAnswer, PolicyRecord, Progress, Repo
 use sluice_policy::{KeptError, Limits, Loader, SlotConfig, kept};
 
 use super::ticker::{Ticker, grouped};
-use crate::app;
 use crate::cli::{Audit, exit};
+use crate::{app, files};
 
 /// Policies with their settings that are kept ready; beyond it all are loaded anew.
 const READY_LIMIT: usize = 32;
@@ -31,8 +31,7 @@ const MEMORY: usize = 4 << 30;
 /// # Errors
 /// There is no ledger, or it cannot be read.
 pub fn run(args: &Audit, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let database =
-        args.ledger.clone().unwrap_or_else(|| sluice_ledger::database_in(&args.data.join("ledger")));
+    let database = args.ledger.clone().unwrap_or_else(|| files::database(&args.data));
     let start = Instant::now();
     let report = audit(&database, &args.data.join("policies"))?;
     if args.json {
@@ -117,7 +116,7 @@ fn load(loader: &Loader, cache: &Path, policy: &PolicyRecord) -> Ready {
         memory: MEMORY,
         ..common
     };
-    let config = SlotConfig { file: String::new(), settings, limits, shadow: None };
+    let config = SlotConfig { settings, limits, ..SlotConfig::new(PolicyKind::Payout, "") };
     loader.payout(&wasm, &config).map_err(|error| NoAnswer::Failed(error.to_string()))
 }
 

@@ -15,12 +15,13 @@ use sluice_policy::config::Settings;
 use sluice_policy::{Limits, Loader, SlotConfig};
 
 use super::printable;
-use crate::app;
+use super::ticker::Ticker;
 use crate::backtest::report::{self, PayoutBacktest, Policy, Tried, VardiffBacktest};
 use crate::backtest::scenario::Scenario;
 use crate::backtest::{self, Miners};
 use crate::cli::{BacktestCommand, BacktestPayout, BacktestVardiff, Shown, Source, exit};
 use crate::demo::SHIPPED;
+use crate::{app, files};
 
 /// Stack for the guests' calls.
 const STACK: usize = 8 << 20;
@@ -38,6 +39,11 @@ const SHIPPED_PAYOUT: &str = "payout-pplns.wasm";
 /// # Errors
 /// A policy, a scenario or a ledger that cannot be read; a report that cannot be written.
 pub fn run(command: &BacktestCommand, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let (BacktestCommand::Vardiff(BacktestVardiff { shown, .. })
+    | BacktestCommand::Payout(BacktestPayout { shown, .. })) = command;
+    if let Some(path) = &shown.report {
+        writable(path)?;
+    }
     match command {
         BacktestCommand::Vardiff(args) => {
             let result = aside(|| vardiff(args))?;
@@ -52,6 +58,14 @@ pub fn run(command: &BacktestCommand, out: &mut dyn Write) -> anyhow::Result<u8>
             Ok(if sound { exit::OK } else { exit::FAILED })
         }
     }
+}
+
+/// Nobody wants to hear at the end that the report has no place.
+fn writable(path: &Path) -> anyhow::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    anyhow::ensure!(dir.is_dir(), "{} is no directory: the report cannot be written there", dir.display());
+    anyhow::ensure!(!path.is_dir(), "{} is a directory; name a file for the report", path.display());
+    Ok(())
 }
 
 /// On a thread with stack enough for guests.
@@ -128,7 +142,7 @@ fn past(source: &Source) -> anyhow::Result<(String, Past)> {
     match (&source.scenario, &source.data) {
         (Some(path), _) => Ok((path.display().to_string(), Past::Scenario(Box::new(scenario(path)?)))),
         (None, Some(dir)) => {
-            let ledger = Recorded::open(&sluice_ledger::database_in(&dir.join("ledger")))?;
+            let ledger = Recorded::open(&files::database(dir))?;
             Ok((dir.display().to_string(), Past::Ledger(Box::new(ledger))))
         }
         (None, None) => Err(anyhow!("--data or --scenario is required")),
@@ -147,7 +161,10 @@ fn vardiff(args: &BacktestVardiff) -> anyhow::Result<VardiffBacktest> {
         let wasm = component(file)?;
         let loaded = workshop.loader.vardiff(&wasm, &config(PolicyKind::Vardiff, settings)?);
         let mut policy = loaded.with_context(|| format!("{} does not load", file.display()))?;
-        let trial = backtest::vardiff(&miners, target, policy.as_mut())?;
+        let mut ticker = Ticker::new();
+        let trial = backtest::vardiff(&miners, target, policy.as_mut(), &mut |what, done, of| {
+            ticker.tick(what, done, of);
+        })?;
         Ok(Tried { policy: workshop.policy(&file.display().to_string(), &wasm), trial })
     };
     let candidate = tried(&args.file, args.settings.as_deref())?;
@@ -178,15 +195,19 @@ fn payout(args: &BacktestPayout) -> anyhow::Result<PayoutBacktest> {
         (None, Past::Ledger(_)) => None,
     };
     let (against, mut other) = against.unzip();
+    let mut ticker = Ticker::new();
+    let mut progress = |what: &'static str, done, of| ticker.tick(what, done, of);
     let comparison = match (&past, &mut other) {
         (Past::Scenario(scenario), Some(other)) => {
             backtest::payout_simulated(scenario, policy.as_mut(), other.as_mut())?
         }
         (Past::Scenario(_), None) => anyhow::bail!("--against is required"),
         (Past::Ledger(ledger), Some(other)) => {
-            backtest::payout_recorded(ledger, policy.as_mut(), Some(other.as_mut()))?
+            backtest::payout_recorded(ledger, policy.as_mut(), Some(other.as_mut()), &mut progress)?
         }
-        (Past::Ledger(ledger), None) => backtest::payout_recorded(ledger, policy.as_mut(), None)?,
+        (Past::Ledger(ledger), None) => {
+            backtest::payout_recorded(ledger, policy.as_mut(), None, &mut progress)?
+        }
     };
     Ok(PayoutBacktest { source, candidate, against, comparison })
 }
@@ -220,7 +241,7 @@ fn vardiff_lines(result: &VardiffBacktest) -> Vec<String> {
         lines.push(format!("{what}: {} ({})", policy.title(), policy.sha256));
         lines.extend(aligned(&report::COLUMNS, trial.groups.iter().map(report::cells).collect()));
         if trial.left_out > 0 {
-            lines.push(format!("{} workers left out, the smallest", trial.left_out));
+            lines.push(format!("{} workers left out, of all sizes", trial.left_out));
         }
         if trial.failures > 0 {
             let said = trial.failed.join("; ");

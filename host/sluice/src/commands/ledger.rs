@@ -1,13 +1,13 @@
 //! `sluice ledger`: the ledger for others to read, and as a backup.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use super::ledger_check;
 use sluice_ledger::Format;
 
 use super::ticker::{Ticker, grouped};
 use crate::cli::{Backup, Export, ExportFormat, LedgerCommand, exit};
+use crate::files::database;
 
 /// # Errors
 /// There is no ledger, it cannot be read, or the copy cannot be written.
@@ -19,10 +19,6 @@ pub fn run(command: &LedgerCommand, out: &mut dyn Write) -> anyhow::Result<u8> {
         LedgerCommand::Salvage(args) => return ledger_check::salvage(args, out),
     }
     Ok(exit::OK)
-}
-
-fn database(data: &Path) -> PathBuf {
-    sluice_ledger::database_in(&data.join("ledger"))
 }
 
 fn export(args: &Export, out: &mut dyn Write) -> anyhow::Result<()> {

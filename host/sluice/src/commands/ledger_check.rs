@@ -1,12 +1,12 @@
 //! `sluice ledger check` and `sluice ledger salvage`: what can be read of the file, and a new ledger from it.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use sluice_ledger::{Checked, LostRows, Salvaged, TableState};
 
 use super::ticker::{Ticker, grouped};
 use crate::cli::{LedgerCheck, Salvage, exit};
+use crate::files::database;
 
 /// Ranges of rows that are told of a table.
 const RANGES_TOLD: usize = 20;
@@ -45,10 +45,6 @@ pub fn salvage(args: &Salvage, out: &mut dyn Write) -> anyhow::Result<u8> {
         tell_salvage(&salvaged, out)?;
     }
     Ok(if salvaged.opens() { exit::OK } else { exit::FAILED })
-}
-
-fn database(data: &Path) -> PathBuf {
-    sluice_ledger::database_in(&data.join("ledger"))
 }
 
 fn tell_check(checked: &Checked, out: &mut dyn Write) -> anyhow::Result<()> {

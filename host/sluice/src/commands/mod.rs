@@ -13,6 +13,8 @@ pub mod status;
 
 mod ticker;
 
+pub(crate) use ticker::grouped;
+
 /// `text` fit for a terminal: control characters and what is not printable escaped.
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()

@@ -5,6 +5,7 @@ mod show;
 mod track;
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::bail;
 use bitcoin::{Amount, Network};
@@ -17,6 +18,7 @@ use super::ticker::grouped;
 use crate::chain;
 use crate::cli::{Cancel, Hold, Minimum, OwnMinimum, Payouts, PayoutsCommand, Release, exit};
 use crate::config::{Chain, Config};
+use crate::{figures, files};
 
 /// Does what `args` ask for. What is data goes to `out`, what is said about it to `notes`.
 ///
@@ -36,7 +38,7 @@ pub fn run(args: &Payouts, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow
             return Ok(exit::USAGE);
         }
     };
-    let desk = Desk::open(&sluice_ledger::database_in(&config.data_dir.join("ledger")))?;
+    let desk = Desk::open(&files::database(&config.data_dir))?;
     let mut office = Office { config, desk, out, notes };
     match &args.command {
         None => office.list(listing.is_some_and(|listing| listing.json)),
@@ -83,8 +85,7 @@ impl Office<'_> {
 
     fn prepare(&mut self) -> anyhow::Result<u8> {
         let payable = payable(self.config.network);
-        let (minimum, max_lines) = (self.config.payouts.minimum, self.config.payouts.max_lines);
-        let made = self.desk.prepare(&Rules { minimum, max_lines, payable: &payable })?;
+        let made = self.desk.prepare(&rules(&self.config, &payable))?;
         let Some((batch, new)) = made else {
             writeln!(self.out, "nothing is payable; `sluice payouts list` says why")?;
             return Ok(exit::OK);
@@ -173,14 +174,24 @@ fn payable(network: Network) -> impl Fn(&str, Amount) -> Result<(), Unpayable> {
     }
 }
 
+/// What a batch may have.
+fn rules<'a>(config: &Config, payable: &'a dyn Fn(&str, Amount) -> Result<(), Unpayable>) -> Rules<'a> {
+    Rules { minimum: config.payouts.minimum, max_lines: config.payouts.max_lines, payable }
+}
+
 /// As people read it.
 fn sats(amount: Amount) -> String {
     format!("{} sat", grouped(amount.to_sat()))
 }
 
+/// A file for everybody's eyes, never over one that is there.
+fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    files::write_new(path, bytes, 0o666, "; choose another name")
+}
+
 /// With all eight decimals.
 fn bitcoins(amount: Amount) -> String {
-    format!("{}.{:08}", amount.to_sat() / 100_000_000, amount.to_sat() % 100_000_000)
+    figures::bitcoins(amount.to_sat())
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 mod asking;
 mod bench;
 mod build;
+mod compiled;
 mod manifest;
 mod recipe;
+mod running;
 mod rust;
 mod starters;
 mod trial;
@@ -15,6 +17,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use sluice_core::policy::{Descriptor, PolicyKind};
+
+pub(crate) use asking::read_component;
+pub(crate) use compiled::Code;
 
 use super::printable;
 use crate::cli::{PluginCommand, exit};
@@ -28,7 +33,10 @@ pub fn run(command: &PluginCommand, out: &mut dyn Write) -> anyhow::Result<u8> {
     match command {
         PluginCommand::New(args) => starters::run(args, out),
         PluginCommand::Build(args) => build::run(args, out),
-        PluginCommand::Inspect(args) => Ok(render(&run::inspect(&args.file)?, args.json, out)?),
+        PluginCommand::Inspect(args) => {
+            let file = asking::component(&args.file)?;
+            Ok(render(&run::inspect(&file)?, args.json, out)?)
+        }
         PluginCommand::Test(args) => trial::run(args, out),
         PluginCommand::Bench(args) => bench::run(args, out),
     }
@@ -58,7 +66,7 @@ pub struct Inspection {
 pub struct Import {
     pub name: String,
     pub granted: bool,
-    /// What to do about one that is not granted.
+    /// What to do about one that is not granted, or what the configuration has to say for it.
     pub hint: Option<String>,
 }
 
@@ -110,9 +118,13 @@ fn table(inspection: &Inspection, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     for import in &inspection.imports {
-        let verdict = if import.granted { "granted" } else { "NOT GRANTED" };
-        let hint = import.hint.as_deref().map_or(String::new(), |hint| format!(": {hint}"));
-        row("import", &format!("{} ({verdict}{hint})", import.name))?;
+        let verdict = match (import.granted, import.hint.as_deref()) {
+            (true, None) => "granted".to_owned(),
+            // Where the configuration says so.
+            (true, Some(hint)) => hint.to_owned(),
+            (false, hint) => format!("NOT GRANTED{}", hint.map_or(String::new(), |hint| format!(": {hint}"))),
+        };
+        row("import", &format!("{} ({verdict})", import.name))?;
     }
     for export in &inspection.exports {
         row("export", export)?;

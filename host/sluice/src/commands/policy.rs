@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sluice_core::policy::PolicyKind;
+use sluice_policy::Budgets;
 
 use super::printable;
 use crate::cli::{Policy, PolicyCommand, exit};
@@ -112,6 +113,7 @@ fn show(told: &Value, kind: Option<PolicyKind>, json: bool, out: &mut dyn Write)
     for slot in slots {
         let policy = &slot["policy"];
         writeln!(out, "{:<8} {}", text(&slot["kind"]), serving(policy))?;
+        figures(policy).iter().try_for_each(|line| writeln!(out, "  {line}"))?;
         if policy["shadow"].is_object() {
             show_shadow(&policy["shadow"], out)?;
         }
@@ -131,6 +133,57 @@ fn serving(policy: &Value) -> String {
     let (name, version, state) = (text(&policy["name"]), text(&policy["version"]), text(&policy["state"]));
     let generation = text(&policy["generation"]);
     format!("{name} {version} ({}), generation {generation}, {state}{pinned}", short(&policy["hash"]))
+}
+
+/// What a call may use beside what one has used, the last failure, and each generation's counts.
+fn figures(policy: &Value) -> Vec<String> {
+    let budgets = serde_json::from_value::<Budgets>(policy["budgets"].clone());
+    let mut lines: Vec<String> = budgets.iter().map(ToString::to_string).collect();
+    let count = |name: &str| policy[name].as_u64().unwrap_or(0);
+    if count("unavailable") + count("queue_full") > 0 {
+        let (backing_off, full) = (count("unavailable"), count("queue_full"));
+        lines.push(format!("default given: {backing_off} while backing off, {full} with the queue full"));
+    }
+    let failure = &policy["last_failure"];
+    if failure.is_object() {
+        let at = time(failure["at"].as_i64().unwrap_or(0));
+        let (generation, cause) = (text(&failure["generation"]), text(&failure["cause"]));
+        let mut line =
+            format!("last failure {at}, generation {generation}, {cause}: {}", text(&failure["why"]));
+        if failure["said"].is_string() {
+            line.push_str(&format!("; it last said: {}", text(&failure["said"])));
+        }
+        lines.push(line);
+    }
+    lines.extend(policy["generations"].as_array().into_iter().flatten().map(generation));
+    lines
+}
+
+fn generation(one: &Value) -> String {
+    let count = |name: &str| one[name].as_u64().unwrap_or(0);
+    let mut line =
+        format!("generation {} ({}): {} calls", count("generation"), short(&one["hash"]), count("calls"));
+    if let Some(micros) = one["latency"]["p99_micros"].as_u64().filter(|micros| *micros > 0) {
+        line.push_str(&format!(", {micros} us at p99"));
+    }
+    for (name, what) in [
+        ("traps", "traps"),
+        ("bad_answers", "bad answers"),
+        ("internal", "errors"),
+        ("bad_input", "refused inputs"),
+        ("log_dropped", "log lines dropped"),
+    ] {
+        if count(name) > 0 {
+            line.push_str(&format!(", {} {what}", count(name)));
+        }
+    }
+    let causes = one["traps_by_cause"].as_object().into_iter().flatten();
+    let causes = causes.filter_map(|(cause, count)| count.as_u64().filter(|count| *count > 0).map(|_| cause));
+    let causes: Vec<&str> = causes.map(String::as_str).collect();
+    if !causes.is_empty() {
+        line.push_str(&format!(" (stopped for {})", causes.join(", ")));
+    }
+    line
 }
 
 fn show_shadow(shadow: &Value, out: &mut dyn Write) -> io::Result<()> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::printable;
 use crate::cli::{Status, exit};
+use crate::figures;
 use crate::http::StratumV2Info;
 
 /// How long one read or write may take.
@@ -265,11 +266,9 @@ fn money_rows(money: &Result<Value, String>, out: &mut dyn Write) -> io::Result<
 
 /// Satoshis as bitcoins.
 fn bitcoins(sat: &Value) -> String {
-    /// Satoshis in a bitcoin.
-    const BITCOIN: u64 = 100_000_000;
     let Some(sat) = sat.as_i64() else { return "-".to_owned() };
-    let (sign, sat) = (if sat < 0 { "-" } else { "" }, sat.unsigned_abs());
-    format!("{sign}{}.{:08} BTC", sat / BITCOIN, sat % BITCOIN)
+    let sign = if sat < 0 { "-" } else { "" };
+    format!("{sign}{} BTC", figures::bitcoins(sat.unsigned_abs()))
 }
 
 /// What came by one protocol.

@@ -4,6 +4,7 @@
 //! problems. `config/sluice.toml` and `docs/configuration.md` are checked against [`reference`].
 
 pub mod address_range;
+mod lookup;
 mod pool;
 mod problem;
 mod raw;
@@ -21,12 +22,15 @@ use std::time::Duration;
 use bitcoin::{Amount, Network};
 use sluice_core::policy::PolicyKind;
 use sluice_core::units::{Difficulty, VersionMask};
+use sluice_policy::Limits;
 use toml::de::DeTable;
 
 use address_range::AddressRange;
+pub use lookup::Lookup;
 pub use pool::{CoinbaseClass, Pool};
 pub use problem::{ConfigErrors, PROBLEM_LIMIT, Problem};
 pub use reader::Key;
+pub(crate) use reader::position;
 use reader::{Notes, Place, Section};
 pub use settings::Map as Settings;
 pub use stratum_v2::{IdentitySource, StratumV2};
@@ -186,6 +190,8 @@ pub struct Policies {
     pub auth: Policy,
     pub vardiff: Policy,
     pub payout: Policy,
+    /// What the auth policy may look up.
+    pub lookup: Lookup,
 }
 
 impl Policies {
@@ -216,7 +222,8 @@ pub struct Policy {
     pub shadow: Option<String>,
     /// What the shadow is told. May hold secrets.
     pub shadow_settings: Settings,
-    pub limits: PolicyLimits,
+    /// Of one call, of it and of its shadow.
+    pub limits: Limits,
 }
 
 /// Settings are the operator's: only their names show.
@@ -232,14 +239,6 @@ impl fmt::Debug for Policy {
             .field("limits", &self.limits)
             .finish()
     }
-}
-
-/// Limits of one call; `None`: what the host measured for this plugin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PolicyLimits {
-    pub fuel: Option<u64>,
-    pub deadline: Option<Duration>,
-    pub memory_bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,7 +327,8 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
 /// Every key there is, with its default.
 pub fn reference() -> Vec<Key> {
     // One of each repeated table, so that their keys are asked for.
-    let text = "[[pool.coinbase_class]]\n[[node]]\n[[stratum_v1.listener]]\ntls = {}\n";
+    let text =
+        "[[pool.coinbase_class]]\n[[node]]\n[[stratum_v1.listener]]\ntls = {}\n[[policy.auth.lookup]]\n";
     let (tree, _) = DeTable::parse_recoverable(text);
     let mut notes = Notes::new(text, "");
     Section::root(&mut notes, tree.get_ref()).run(raw::read);

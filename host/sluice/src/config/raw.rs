@@ -2,6 +2,8 @@
 //!
 //! `None` means wrong or missing, and that a problem is noted.
 
+mod limits;
+mod lookup;
 mod pool;
 mod stratum_v2;
 
@@ -9,13 +11,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bitcoin::Network;
+use sluice_core::policy::PolicyKind;
 use sluice_core::units::{Difficulty, VersionMask};
+use sluice_policy::Limits;
 use tracing_subscriber::EnvFilter;
 
 use super::address_range::AddressRange;
 use super::problem::quoted;
 use super::reader::{At, Given, Place, Section};
 use super::{Durability, LogFormat, ProxyProtocol, Settings};
+pub(super) use lookup::{Grant, Lookup};
 pub(super) use pool::{CoinbaseClass, Pool};
 pub(super) use stratum_v2::StratumV2;
 
@@ -24,7 +29,7 @@ const NAME_LIMIT: usize = 32;
 /// More nodes than this do not help.
 const NODE_LIMIT: usize = 16;
 const LISTENER_LIMIT: usize = 64;
-const DAY_S: u64 = 86_400;
+pub(super) const DAY_S: u64 = 86_400;
 /// More than all bitcoins are never owed.
 const MINIMUM_SAT_LIMIT: u64 = 1 << 51;
 /// No output below it is passed on by Bitcoin Core, whatever its script.
@@ -132,6 +137,8 @@ pub(super) struct Policies {
     pub(super) auth: Policy,
     pub(super) vardiff: Policy,
     pub(super) payout: Policy,
+    /// Of the auth policy, which alone may look something up.
+    pub(super) lookup: Lookup,
 }
 
 pub(super) struct Policy {
@@ -139,9 +146,7 @@ pub(super) struct Policy {
     pub(super) settings: Option<Settings>,
     pub(super) shadow: Given<String>,
     pub(super) shadow_settings: Option<Settings>,
-    pub(super) fuel: Given<u64>,
-    pub(super) deadline_ms: Given<u64>,
-    pub(super) memory_mb: Given<u64>,
+    pub(super) limits: Option<Limits>,
 }
 
 pub(super) struct Ledger {
@@ -315,27 +320,30 @@ fn read_tls(tls: &mut Section<'_, '_>) -> Tls {
 }
 
 fn policies(policies: &mut Section<'_, '_>) -> Policies {
-    Policies {
-        dir: policies.required("dir", "the path of the directory that holds the plugins", path),
-        auth: policies.section("auth", |section| policy(section, "auth-address.wasm")),
-        vardiff: policies.section("vardiff", |section| policy(section, "vardiff-steady.wasm")),
-        payout: policies.section("payout", |section| policy(section, "payout-solo.wasm")),
-    }
+    let dir = policies.required("dir", "the path of the directory that holds the plugins", path);
+    let (auth, lookup) = policies.section("auth", |section| {
+        (policy(section, PolicyKind::Auth, "auth-address.wasm"), lookup::read(section))
+    });
+    let mut without_lookups = |kind: PolicyKind, file| {
+        policies.section(kind.label(), |section| {
+            for key in ["lookup", "lookup_limits"] {
+                section.misplaced(key, "only an auth policy may look something up: policy.auth has this key");
+            }
+            policy(section, kind, file)
+        })
+    };
+    let vardiff = without_lookups(PolicyKind::Vardiff, "vardiff-steady.wasm");
+    let payout = without_lookups(PolicyKind::Payout, "payout-solo.wasm");
+    Policies { dir, auth, vardiff, payout, lookup }
 }
 
-fn policy(policy: &mut Section<'_, '_>, file: &'static str) -> Policy {
+fn policy(policy: &mut Section<'_, '_>, kind: PolicyKind, file: &'static str) -> Policy {
     let file = policy.parsed("file", file, "the name of a .wasm file in policy.dir", wasm);
     let settings = policy.free_table("settings");
     let shadow = policy.optional("shadow", "the name of a .wasm file in policy.dir", wasm);
     let shadow_settings = policy.free_table("shadow_settings");
-    let [fuel, deadline_ms, memory_mb] = policy.section("limits", |limits| {
-        [
-            limits.optional_integer("fuel", 10_000..=1_000_000_000_000),
-            limits.optional_integer("deadline_ms", 1..=60_000),
-            limits.optional_integer("memory_mb", 1..=4096),
-        ]
-    });
-    Policy { file, settings, shadow, shadow_settings, fuel, deadline_ms, memory_mb }
+    let limits = policy.section("limits", |section| limits::read(section, kind));
+    Policy { file, settings, shadow, shadow_settings, limits }
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

@@ -98,7 +98,7 @@ impl<'t> Notes<'t> {
 }
 
 /// Line and column from 1; the column in characters.
-fn position(text: &str, offset: usize) -> (usize, usize) {
+pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text[..text.floor_char_boundary(offset)];
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
@@ -257,10 +257,6 @@ impl<'n, 't> Section<'n, 't> {
         self.or(key, given, default)
     }
 
-    pub(super) fn optional_integer(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Given<u64> {
-        self.integer_given(key, None, range)
-    }
-
     /// A whole number that must be there.
     pub(super) fn required_integer(
         &mut self,
@@ -350,6 +346,33 @@ impl<'n, 't> Section<'n, 't> {
             settings::to_json(value.as_table().ok_or_else(|| found(value))?)
         });
         self.or(key, given, settings::Map::new()).map(|at| at.value)
+    }
+
+    /// A table of texts under names of the operator's own, each pair understood by `parse`, whose errors must not show the
+    /// text: it may be a secret.
+    pub(super) fn secrets<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str, &str) -> Result<T, String>,
+    ) -> Option<At<Vec<T>>> {
+        let given = self.read(key, Some("{}".to_owned()), allowed, |value| {
+            let table = value.as_table().ok_or_else(|| found(value))?;
+            let pair = |(name, value): (&Spanned<_>, &Spanned<DeValue<'t>>)| {
+                let name: &std::borrow::Cow<'t, str> = name.get_ref();
+                parse(name, text(value.get_ref()).map_err(|wrong| format!("{} {wrong}", quoted(name)))?)
+            };
+            table.iter().map(pair).collect::<Result<Vec<T>, String>>()
+        });
+        self.or(key, given, Vec::new())
+    }
+
+    /// A key that has its place elsewhere: `allowed` says where.
+    pub(super) fn misplaced(&mut self, key: &'static str, allowed: &str) {
+        let Some(value) = self.table.and_then(|table| table.get(key)) else { return };
+        self.asked.push(key);
+        let place = self.place_of(key, Some(value));
+        self.notes.wrong(&place, "has no meaning here", allowed);
     }
 
     /// A table of known keys; read with defaults where the file does not have it.

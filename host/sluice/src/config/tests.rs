@@ -1,3 +1,4 @@
+mod lookup;
 mod pool;
 mod stratum_v2;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bitcoin::Network;
 use proptest::prelude::*;
 use sluice_core::policy::PolicyKind;
+use sluice_policy::Limits;
 
 use super::address_range::AddressRange;
 use super::{Chain, Config, NodeAuth, PROBLEM_LIMIT, ProxyProtocol, parse, reference};
@@ -56,7 +58,9 @@ fn defaults_fill_what_is_not_written() {
     assert_eq!(config.stratum_v1.extranonce2_size, 8);
     assert_eq!(config.stratum_v1.version_mask.to_string(), "1fffe000");
     assert_eq!(config.policy.of(PolicyKind::Payout).file, "payout-solo.wasm");
-    assert_eq!(config.policy.payout.limits.fuel, None);
+    for kind in PolicyKind::ALL {
+        assert_eq!(config.policy.of(kind).limits, Limits::of(kind), "{kind}");
+    }
 }
 
 #[test]
@@ -264,17 +268,59 @@ fn listeners_are_distinct() {
 fn settings_become_json_with_sorted_keys() {
     let config = good(&format!(
         "{SIMULATED}[policy.payout.settings]\nz = 1\nfee = 0.5\nlist = [true, \"x\"]\nb = {{ d = 2026-01-02, a = -1 }}\n\
-         [policy.payout.limits]\nfuel = 20_000\ndeadline_ms = 250\nmemory_mb = 16\n"
+         "
     ));
     let json = serde_json::to_string(&config.policy.payout.settings).unwrap();
     assert_eq!(json, r#"{"b":{"a":-1,"d":"2026-01-02"},"fee":0.5,"list":[true,"x"],"z":1}"#);
-    let limits = config.policy.payout.limits;
-    assert_eq!((limits.fuel, limits.deadline), (Some(20_000), Some(Duration::from_millis(250))));
-    assert_eq!(limits.memory_bytes, Some(16 << 20));
     check(
         "policy.auth.settings = { a = nan }",
         "pool.toml:6:24: policy.auth.settings: \"a\" holds a number that is not finite; a table that JSON can express \
          is allowed",
+    );
+}
+
+#[test]
+fn limits_are_of_a_kind_and_have_ranges() {
+    let config = good(&format!(
+        "{SIMULATED}[policy.payout.limits]\nfuel = 20_000\nfuel_per_item = 0\ndeadline_ms = 250\nmemory_mb = 16\n\
+         table_elements = 100\nanswer_kb = 2\nlog_lines = 0\nlog_lines_per_second = 1\n"
+    ));
+    let expected = Limits {
+        fuel: 20_000,
+        fuel_per_item: 0,
+        deadline: Duration::from_millis(250),
+        memory: 16 << 20,
+        table_elements: 100,
+        answer_bytes: 2048,
+        log_lines: 0,
+        log_lines_per_second: 1,
+        ..Limits::of(PolicyKind::Payout)
+    };
+    assert_eq!(config.policy.payout.limits, expected);
+    assert_eq!(config.policy.vardiff.limits, Limits::of(PolicyKind::Vardiff));
+    for (key, value, allowed) in [
+        ("fuel", "9_999", "from 10000 to 1000000000000"),
+        ("fuel_per_item", "1_000_000_001", "from 0 to 1000000000"),
+        ("deadline_ms", "0", "from 1 to 60000"),
+        ("memory_mb", "4097", "from 1 to 4096"),
+        ("table_elements", "99", "from 100 to 10000000"),
+        ("answer_kb", "0", "from 1 to 1048576"),
+        ("log_lines", "10_001", "from 0 to 10000"),
+        ("log_lines_per_second", "-1", "from 0 to 10000"),
+    ] {
+        let number = value.replace('_', "");
+        let column = "policy.vardiff.limits.".len() + key.len() + 4;
+        check(
+            &format!("policy.vardiff.limits.{key} = {value}"),
+            &format!(
+                "pool.toml:6:{column}: policy.vardiff.limits.{key}: {number} is out of range; a whole number {allowed} is allowed"
+            ),
+        );
+    }
+    check(
+        "policy.auth.limits.fuel_per_item = 1",
+        "pool.toml:6:36: policy.auth.limits.fuel_per_item: has no meaning here; an auth policy is asked about one login \
+         at a time: `fuel` is allowed",
     );
 }
 

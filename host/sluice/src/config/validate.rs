@@ -1,5 +1,6 @@
 //! From what was written to what is meant: keys compared with each other, paths resolved.
 
+mod lookup;
 mod pool;
 mod stratum_v2;
 
@@ -17,7 +18,7 @@ use super::raw::{self, DEFAULT_CEILING, DEFAULT_FLOOR, DEFAULT_LISTEN, DEFAULT_N
 use super::reader::{At, Notes, Place};
 use super::{
     Chain, Config, Door, Http, Ledger, Listener, Log, Node, NodeAuth, Payouts, Policies, Policy,
-    PolicyLimits, ProxyProtocol, Secret, Simulation, StratumV1, Tls,
+    ProxyProtocol, Secret, Simulation, StratumV1, Tls,
 };
 
 /// `None` where a problem is noted, here or by the reader.
@@ -30,7 +31,7 @@ pub(super) fn validate(raw: Raw, base: &Path, notes: &mut Notes<'_>) -> Option<C
     let mut taken = Taken::by(stratum_v1.as_ref());
     let stratum_v2 = stratum_v2::validate(raw.stratum_v2, base, &mut taken, notes);
     let http = http(raw.http, notes);
-    let policy = policies(raw.policy, base);
+    let policy = policies(raw.policy, base, notes);
     taken.check_address(http_listen.as_ref(), notes);
     Some(Config {
         network: network?,
@@ -68,11 +69,10 @@ fn network_name(network: Network) -> &'static str {
 }
 
 fn ledger(raw: raw::Ledger) -> Option<Ledger> {
-    const DAY_S: u64 = 86_400;
     let days = value(raw.retention_days)?;
     Some(Ledger {
         durability: value(raw.durability)?,
-        retention: (days > 0).then(|| Duration::from_secs(days.saturating_mul(DAY_S))),
+        retention: (days > 0).then(|| Duration::from_secs(days.saturating_mul(raw::DAY_S))),
         accrue_interval: value(raw.accrue_interval)?,
     })
 }
@@ -334,21 +334,24 @@ impl Taken {
     }
 }
 
-fn policies(raw: raw::Policies, base: &Path) -> Option<Policies> {
+fn policies(raw: raw::Policies, base: &Path, notes: &mut Notes<'_>) -> Option<Policies> {
+    let lookup = lookup::validate(raw.lookup, base, notes);
     Some(Policies {
         dir: resolved(base, raw.dir)?,
         auth: policy(raw.auth)?,
         vardiff: policy(raw.vardiff)?,
         payout: policy(raw.payout)?,
+        lookup: lookup?,
     })
 }
 
 fn policy(raw: raw::Policy) -> Option<Policy> {
-    let limits = PolicyLimits {
-        fuel: raw.fuel.settled()?,
-        deadline: raw.deadline_ms.settled()?.map(Duration::from_millis),
-        memory_bytes: raw.memory_mb.settled()?.map(|megabytes| megabytes << 20),
-    };
     let (shadow, shadow_settings) = (raw.shadow.settled()?, raw.shadow_settings?);
-    Some(Policy { file: value(raw.file)?, settings: raw.settings?, shadow, shadow_settings, limits })
+    Some(Policy {
+        file: value(raw.file)?,
+        settings: raw.settings?,
+        shadow,
+        shadow_settings,
+        limits: raw.limits?,
+    })
 }

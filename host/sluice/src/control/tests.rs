@@ -108,3 +108,41 @@ async fn requests_are_answered_line_by_line_and_nonsense_is_refused() {
     let _ = server.await;
     assert!(!path.exists());
 }
+
+#[test]
+fn a_path_that_nobody_can_connect_to_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    // The name that it is made under fits, its own does not.
+    let deep = dir.path().join("d".repeat(102 - dir.path().as_os_str().len() - 1));
+    std::fs::create_dir(&deep).unwrap();
+    let error = ControlSocket::open(&deep).unwrap_err();
+    assert!(format!("{error:#}").contains(FILE), "{error:#}");
+    assert_eq!(std::fs::read_dir(&deep).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = ControlSocket::open(dir.path()).unwrap();
+    let path = dir.path().join(FILE);
+    let policies = Policies::native(Box::new(Silent), Box::new(Silent), Box::new(Silent)).unwrap();
+    let server = tokio::spawn(socket.serve(policies));
+    let told = tokio::task::spawn_blocking(move || {
+        // Each has its place once it is answered.
+        let busy: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                let mut stream = StdStream::connect(&path).unwrap();
+                stream.write_all(b"{\"command\":\"status\"}\n").unwrap();
+                let mut reader = StdReader::new(stream);
+                reader.read_line(&mut String::new()).unwrap();
+                reader
+            })
+            .collect();
+        let mut told = String::new();
+        StdReader::new(StdStream::connect(&path).unwrap()).read_line(&mut told).unwrap();
+        drop(busy);
+        serde_json::from_str::<Answer>(&told).unwrap()
+    });
+    assert!(matches!(told.await.unwrap(), Answer::Error(why) if why.contains("try again")));
+    server.abort();
+}

@@ -162,7 +162,7 @@ pub struct NextBlock {
     /// The policy credits work as it comes, whether or not a block is found.
     pub accrues: bool,
     /// None where it gave no answer that can be used, and the split of a moment ago stands.
-    pub policy: Option<PolicyName>,
+    pub policy: PolicyName,
 }
 
 /// What decided.

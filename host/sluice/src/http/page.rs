@@ -1,6 +1,8 @@
 //! The status page: one HTML document that needs nothing else. Every text that comes from outside is escaped here.
 
 mod account;
+mod generations;
+mod lookup;
 mod money;
 mod protocols;
 mod shadow;
@@ -14,6 +16,7 @@ use sluice_ledger::MATURITY;
 use super::money::MoneyInfo;
 use super::plot::{Line, plot};
 use super::view::{BlockInfo, CreditInfo, PolicyInfo, PoolInfo, PoolView, Tally, ViewError, WorkerInfo};
+use crate::figures::{self, bitcoins};
 use crate::metrics::history::{History, Point};
 pub(super) use account::{ACCOUNT_ROWS, account};
 
@@ -143,6 +146,7 @@ impl Page {
                 pill(&reload.outcome),
                 self.ago(reload.at),
             );
+            row.push_str(&generations::rows(policy, self.now));
             if policy.pinned {
                 let held = policy.held.as_deref().map_or(String::new(), |held| {
                     format!(": the changed file {} is not applied", hash(held))
@@ -154,6 +158,9 @@ impl Page {
             }
             if let Some(shadow) = &policy.shadow {
                 row.push_str(&shadow::rows(shadow));
+            }
+            if let Some(lookup) = &policy.lookup {
+                row.push_str(&lookup::rows(lookup));
             }
             row
         };
@@ -330,26 +337,14 @@ fn middle(text: &str) -> String {
     format!("{}…{}", escaped(&text[..12]), escaped(&text[text.len() - 8..]))
 }
 
-fn bitcoins(sat: u64) -> String {
-    format!("{}.{:08}", sat / 100_000_000, sat % 100_000_000)
-}
-
 fn signed_bitcoins(sat: i64) -> String {
     let sign = if sat < 0 { "−" } else { "" };
     format!("{sign}{}", bitcoins(sat.unsigned_abs()))
 }
 
-/// Groups of three digits.
+/// With narrow spaces that do not break.
 fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push('\u{202f}');
-        }
-        out.push(digit);
-    }
-    out
+    figures::grouped(number, '\u{202f}')
 }
 
 fn span(time: Duration) -> String {

@@ -10,6 +10,8 @@ use sluice_core::ids::Protocol;
 use sluice_core::policy::PolicyKind;
 use sluice_core::session::ChannelKind;
 use sluice_core::units::Timestamp;
+use sluice_policy::lookup::LookupStatus;
+use sluice_policy::{Budgets, Failure, GenerationStatus};
 
 use super::money::{AccountInfo, BalancesInfo, MoneyInfo, PayoutInfo};
 use crate::metrics::Metrics;
@@ -204,11 +206,22 @@ pub struct PolicyInfo {
     pub last_reload: ReloadInfo,
     pub calls: u64,
     pub traps: u64,
+    /// Questions that got the default since it was backing off.
+    pub unavailable: u64,
+    /// Questions that got the default since too many waited.
+    pub queue_full: u64,
+    /// What a call may use, beside the most that one used.
+    pub budgets: Budgets,
+    pub last_failure: Option<Failure>,
+    /// The one that serves and the last few before it, newest first.
+    pub generations: Vec<GenerationStatus>,
     /// Changes of its file and its settings are not applied.
     pub pinned: bool,
     /// SHA-256 of the changed file that is not applied for that.
     pub held: Option<String>,
     pub shadow: Option<ShadowInfo>,
+    /// What it looks up; `None` where nothing is granted.
+    pub lookup: Option<LookupStatus>,
 }
 
 /// What is compared with a policy on real traffic, and how it does. Counts are since the two came together.
@@ -240,6 +253,10 @@ pub struct ShadowInfo {
     pub call_p99_micros: u64,
     pub call_max_micros: u64,
     pub last_failure: Option<String>,
+    /// Inputs that wait for it; a batch is one.
+    pub waiting: usize,
+    /// It and the last few shadows before it, newest first.
+    pub generations: Vec<GenerationStatus>,
     /// Newest first.
     pub examples: Vec<DifferenceInfo>,
 }

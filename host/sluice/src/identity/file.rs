@@ -1,17 +1,21 @@
 //! Files with secrets: written once and for nobody else, refused where others can read them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use sluice_stratum_v2::noise::{AuthorityKey, Identity};
 
+use crate::files::write_new;
+
 /// The largest file that is read, in bytes; ours have less than 600.
 const FILE_LIMIT: u64 = 4096;
 /// The permissions of everybody but the owner.
 const OTHERS: u32 = 0o077;
+/// What to do where a file is there already.
+const KEPT: &str = ", and keys are never overwritten; choose another place";
 /// The line of a certificate file that says which authority signed. The other lines are [`Identity`]'s.
 const AUTHORITY_LINE: &str = "authority";
 
@@ -60,7 +64,7 @@ pub fn read_secret(path: &Path) -> anyhow::Result<String> {
 /// # Errors
 /// There is one, or it cannot be written; then it is not there.
 pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
-    write_new(path, text, 0o600)
+    write_new(path, text.as_bytes(), 0o600, KEPT)
 }
 
 /// As [`write_secret`], for everybody to read.
@@ -68,28 +72,7 @@ pub fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
 /// # Errors
 /// As there.
 pub fn write_public(path: &Path, text: &str) -> anyhow::Result<()> {
-    write_new(path, text, 0o644)
-}
-
-fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let name = path.display();
-    let file = match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!("{name} exists, and keys are never overwritten; choose another place")
-        }
-        Err(error) => return Err(error).with_context(|| format!("failed to create {name}")),
-    };
-    filled(file, text).with_context(|| {
-        // Half a key is no use; what cannot be removed says so at the next attempt.
-        let _ = fs::remove_file(path);
-        format!("failed to write {name}")
-    })
-}
-
-fn filled(mut file: File, text: &str) -> io::Result<()> {
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    write_new(path, text.as_bytes(), 0o644, KEPT)
 }
 
 /// The text of a certificate file: what [`Identity::to_file_text`] holds, and who signed it.

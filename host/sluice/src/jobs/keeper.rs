@@ -134,7 +134,10 @@ impl Keeper {
         let owed = self.splitter.owed();
         let claims = Claims::new(&credits, &owed);
         for class in classes {
-            let payments = self.splitter.fit(template, finder.as_ref(), *class, &claims);
+            let payments = self.splitter.fit(template, *class, &claims);
+            if finder.is_none() && *class == Class::DEFAULT {
+                self.splitter.note_paid(&payments);
+            }
             self.board.publish(finder, *class, payments);
         }
     }

@@ -31,7 +31,7 @@ pub struct Preview {
     /// The policy credits work as it comes, whether or not a block is found.
     pub accrues: bool,
     /// Who says so.
-    pub policy: Option<Arc<PolicyIdentity>>,
+    pub policy: Arc<PolicyIdentity>,
 }
 
 impl Splitter {
@@ -58,7 +58,7 @@ impl Splitter {
             coinbase_output: payment.map(|payment| payment.amount),
             reward: present.template.coinbase_value,
             accrues: present.plan.accrues,
-            policy: Some(divided.policy),
+            policy: divided.policy,
         })
     }
 
@@ -81,7 +81,7 @@ impl Splitter {
             return paid;
         }
         let owed = self.owed();
-        self.fit(&present.template, finder, Class::DEFAULT, &Claims::new(&divided.credits, &owed))
+        self.fit(&present.template, Class::DEFAULT, &Claims::new(&divided.credits, &owed))
     }
 }
 
@@ -106,10 +106,10 @@ fn known(preview: Preview) -> Forecast {
         credit_sat: credit.to_sat(),
         output_sat: coinbase_output.unwrap_or(Amount::ZERO).to_sat(),
         accrues,
-        policy: policy.map(|policy| PolicyName {
+        policy: PolicyName {
             name: policy.name.clone(),
             version: policy.version.clone(),
             hash: policy.hash.clone(),
-        }),
+        },
     })
 }

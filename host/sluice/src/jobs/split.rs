@@ -231,14 +231,8 @@ impl Splitter {
     }
 
     /// What a class's coinbase pays of that, and of what is owed.
-    pub(super) fn fit(
-        &self,
-        template: &Template,
-        finder: Option<&AccountName>,
-        class: Class,
-        claims: &Claims<'_>,
-    ) -> Arc<[Payment]> {
-        let Known { round, room, .. } = *self.known();
+    pub(super) fn fit(&self, template: &Template, class: Class, claims: &Claims<'_>) -> Arc<[Payment]> {
+        let room = self.known().room;
         let wanted = self.config.classes.bytes(class);
         if room < wanted && !self.cut.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -254,11 +248,13 @@ impl Splitter {
             parse_address(&text, template.network).ok()
         };
         let room = (wanted.min(room), coinbase::overhead(&self.config.mark));
-        let payments: Arc<[Payment]> = claims.payments(&address_of, &self.config.pool, room).into();
-        if finder.is_none() && class == Class::DEFAULT {
-            self.known().paid = Some((round, Arc::clone(&payments)));
-        }
-        payments
+        claims.payments(&address_of, &self.config.pool, room).into()
+    }
+
+    /// What everybody's coinbase of no class pays now.
+    pub(super) fn note_paid(&self, payments: &Arc<[Payment]>) {
+        let mut known = self.known();
+        known.paid = Some((known.round, Arc::clone(payments)));
     }
 
     /// What everybody's coinbase of no class pays, if it was made in this round.

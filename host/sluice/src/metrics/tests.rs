@@ -7,6 +7,12 @@ use sluice_core::policy::PolicyKind;
 use sluice_core::session::{ChannelKind, Close};
 use sluice_core::share::Reason;
 use sluice_core::units::Moment;
+use sluice_policy::lookup::LookupStatus;
+use sluice_policy::status::{LastReload, Outcome, SlotState};
+use sluice_policy::{
+    Budget, Budgets, Compared, Figures, GenerationStatus, PolicyStatus, ShadowState, ShadowStatus,
+    SlotFigures, Traps,
+};
 
 use super::history::{SAMPLES, STEP};
 use super::{BlockMove, BlockOutcome, LoginOutcome, Metrics, Refused, ReloadLabel};
@@ -43,9 +49,9 @@ fn busy() -> Metrics {
     }
     BlockMove::ALL.iter().for_each(|what| metrics.block_moved(*what));
     for kind in PolicyKind::ALL {
-        metrics.policy_totals(kind, 10, 1);
         ReloadLabel::ALL.iter().for_each(|outcome| metrics.policy_reload(kind, *outcome));
     }
+    metrics.policies(PolicyKind::ALL.map(told).to_vec());
     metrics.job_built(840_000);
     metrics.ledger_healthy(true);
     metrics.rounds_held(1);
@@ -55,6 +61,126 @@ fn busy() -> Metrics {
     metrics.certificate_ends(1_800_000_000);
     metrics.sample(Moment(0));
     metrics
+}
+
+/// Ten calls of the generation that serves and twenty of the one before, one of them stopped; a shadow of two calls.
+fn told(kind: PolicyKind) -> PolicyStatus {
+    let generation = |number: u64, calls, until| GenerationStatus {
+        generation: number,
+        name: "made-up".to_owned(),
+        version: "1.0 \"x\"\\".to_owned(),
+        hash: format!("{number:x}").repeat(64),
+        since: 1,
+        until,
+        figures: Figures {
+            calls,
+            fuel_peak: 5000,
+            traps: 1,
+            traps_by_cause: Traps { memory: 1, ..Traps::default() },
+            log_dropped: 137,
+            ..Figures::default()
+        },
+        compared: None,
+        last_failure: None,
+    };
+    let compared = Compared { agreed: 7, differed: 2, failed: 1, dropped: 4, skipped: 3 };
+    let shadow = GenerationStatus { compared: Some(compared), ..generation(5, 2, None) };
+    let reload = LastReload { outcome: Outcome::Applied, at: 1, hash: None, error: None };
+    PolicyStatus {
+        kind,
+        file: String::new(),
+        name: "made-up".to_owned(),
+        version: "1.0".to_owned(),
+        summary: String::new(),
+        hash: "2".repeat(64),
+        generation: 2,
+        loaded_at: 1,
+        state: SlotState::Active,
+        last_reload: reload,
+        history: Vec::new(),
+        pinned: false,
+        held: None,
+        shadow: Some(shadow_of(shadow)),
+        lookup: (kind == PolicyKind::Auth).then(|| LookupStatus {
+            requests: 3,
+            turned_away: 2,
+            ..LookupStatus::default()
+        }),
+        budgets: Budgets { memory_bytes: Budget { used: 1, limit: 1 << 20 }, ..Budgets::default() },
+        last_failure: None,
+        generations: vec![generation(2, 10, None), generation(1, 20, Some(2))],
+        figures: Figures { unavailable: 6, ..Figures::default() },
+        slot: SlotFigures { queue_full: 8, ..SlotFigures::default() },
+    }
+}
+
+fn shadow_of(generation: GenerationStatus) -> ShadowStatus {
+    ShadowStatus {
+        file: String::new(),
+        name: generation.name.clone(),
+        version: generation.version.clone(),
+        hash: generation.hash.clone(),
+        loaded_at: 1,
+        state: ShadowState::Comparing,
+        error: None,
+        against: 2,
+        compared: 9,
+        agreed: 7,
+        differed: 2,
+        failed: 1,
+        dropped: 4,
+        skipped: 3,
+        last_failure: None,
+        examples: Vec::new(),
+        waiting: 9,
+        figures: generation.figures.clone(),
+        generations: vec![generation],
+    }
+}
+
+#[test]
+fn a_policy_is_told_by_generation_and_so_is_its_shadow() {
+    let text = busy().encode();
+    let (live, before) = (
+        "kind=\"payout\",role=\"live\",generation=\"2\",hash=\"222222222222\"",
+        "kind=\"payout\",role=\"live\",generation=\"1\",hash=\"111111111111\"",
+    );
+    let shadow = "kind=\"payout\",role=\"shadow\",generation=\"5\",hash=\"555555555555\"";
+    for line in [
+        format!("sluice_policy_calls_total{{{live}}} 10"),
+        format!("sluice_policy_calls_total{{{before}}} 20"),
+        format!("sluice_policy_calls_total{{{shadow}}} 2"),
+        format!("sluice_policy_call_seconds_count{{{live}}} 0"),
+        format!("sluice_policy_call_seconds_bucket{{le=\"0.000004\",{live}}} 0"),
+        format!("sluice_policy_call_seconds_bucket{{le=\"+Inf\",{live}}} 0"),
+        format!("sluice_policy_traps_total{{{live},cause=\"memory\"}} 1"),
+        format!("sluice_policy_traps_total{{{live},cause=\"answer_size\"}} 0"),
+        format!("sluice_policy_fuel_peak{{{live}}} 5000.0"),
+        format!("sluice_policy_log_dropped_total{{{shadow}}} 137"),
+        format!("sluice_policy_shadow_questions_total{{{shadow},outcome=\"dropped\"}} 4"),
+        format!("sluice_policy_info{{{live},name=\"made-up\",version=\"1.0 \\\"x\\\"\\\\\"}} 1"),
+        "sluice_policy_defaults_total{kind=\"payout\",cause=\"queue_full\"} 8".to_owned(),
+        "sluice_policy_defaults_total{kind=\"payout\",cause=\"backing_off\"} 6".to_owned(),
+        "sluice_policy_queue{kind=\"payout\",role=\"shadow\"} 9.0".to_owned(),
+        "sluice_policy_lookup_requests_total 3".to_owned(),
+        "sluice_policy_lookup_put_off_total{cause=\"crowd\"} 2".to_owned(),
+        "sluice_policy_memory_limit_bytes{kind=\"payout\"} 1048576.0".to_owned(),
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+    }
+    // Who serves is told, not who did.
+    let who = text.lines().filter(|line| line.starts_with("sluice_policy_info{kind=\"payout\"")).count();
+    assert_eq!(who, 2, "{text}");
+}
+
+#[test]
+fn generations_that_the_policy_host_no_longer_tells_of_leave() {
+    let metrics = busy();
+    let now = |kind| PolicyStatus { generations: Vec::new(), shadow: None, ..told(kind) };
+    metrics.policies(PolicyKind::ALL.map(now).to_vec());
+    let text = metrics.encode();
+    assert!(!text.contains("generation="), "{text}");
+    assert!(text.contains("sluice_policy_queue{kind=\"auth\",role=\"live\"}"), "{text}");
 }
 
 #[test]
@@ -132,14 +258,6 @@ fn protocols_are_counted_apart() {
     assert_eq!(metrics.channels(v2, ChannelKind::Extended), 0);
     metrics.channels_closed(v2, ChannelKind::Standard, 1);
     assert_eq!(metrics.channels(v2, ChannelKind::Standard), 0);
-}
-
-#[test]
-fn totals_of_a_policy_never_shrink() {
-    let metrics = Metrics::new();
-    metrics.policy_totals(PolicyKind::Auth, 10, 2);
-    metrics.policy_totals(PolicyKind::Auth, 9, 2);
-    assert!(metrics.encode().contains("sluice_policy_calls_total{kind=\"auth\"} 10"));
 }
 
 /// The page and the program list the same series.

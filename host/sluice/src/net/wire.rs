@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The most that is read before effects are run, in bytes.
 const READ_SIZE: usize = 32 * 1024;
+/// The most that is read while a session wants nothing, in bytes: only who reads learns that the peer is gone.
+const READ_AHEAD: usize = 4 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_SIZE]);
@@ -55,7 +57,8 @@ impl Pending {
         }
     }
 
-    /// Reads or writes, whatever is possible first; writing comes first.
+    /// Reads or writes, whatever is possible first; writing comes first. Nothing is read while something read earlier
+    /// waits for the session.
     pub(super) fn poll_move<S: Session, T: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         context: &mut Context<'_>,
@@ -68,7 +71,7 @@ impl Pending {
         {
             return Poll::Ready(wrote);
         }
-        if self.input.is_empty() && session.wants_input() {
+        if self.input.is_empty() {
             return self.poll_read(context, stream, session, now);
         }
         Poll::Pending
@@ -118,14 +121,16 @@ impl Pending {
         session: &mut S,
         now: impl Fn() -> Now,
     ) -> Poll<io::Result<Moved>> {
+        let is_wanted = session.wants_input();
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
+            let limit = if is_wanted { READ_SIZE } else { READ_AHEAD };
+            let mut buffer = ReadBuf::new(&mut scratch[..limit]);
             ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
             let bytes = buffer.filled();
             if bytes.is_empty() {
                 return Poll::Ready(Ok(Moved::EndOfFile));
             }
-            let used = session.receive(now(), bytes).min(bytes.len());
+            let used = if is_wanted { session.receive(now(), bytes).min(bytes.len()) } else { 0 };
             self.input.extend_from_slice(&bytes[used..]);
             Poll::Ready(Ok(Moved::Read(bytes.len())))
         })

@@ -53,15 +53,13 @@ fn witness_utxo(input: &Input) -> Option<TxOut> {
 struct Fields<'a> {
     transaction: Transaction,
     inputs: Vec<(Option<&'a Transaction>, Option<TxOut>)>,
-    /// Left out, a signer takes lock time 0 and the final sequence.
-    fallback_lock_time: bool,
 }
 
 impl<'a> Fields<'a> {
     fn of(draft: &'a Draft) -> Self {
         let inputs =
             draft.inputs.iter().map(|input| (input.previous.as_ref(), witness_utxo(input))).collect();
-        Self { transaction: draft.transaction(), inputs, fallback_lock_time: true }
+        Self { transaction: draft.transaction(), inputs }
     }
 }
 
@@ -86,9 +84,8 @@ fn version_2(fields: &Fields<'_>) -> Vec<u8> {
     let transaction = &fields.transaction;
     let mut file = MAGIC.to_vec();
     entry(&mut file, GLOBAL_TX_VERSION, &transaction.version.0.to_le_bytes());
-    if fields.fallback_lock_time {
-        entry(&mut file, GLOBAL_FALLBACK_LOCKTIME, &transaction.lock_time.to_consensus_u32().to_le_bytes());
-    }
+    // Left out, a signer takes lock time 0 and the final sequence.
+    entry(&mut file, GLOBAL_FALLBACK_LOCKTIME, &transaction.lock_time.to_consensus_u32().to_le_bytes());
     entry(&mut file, GLOBAL_INPUT_COUNT, &serialize(&VarInt::from(transaction.input.len())));
     entry(&mut file, GLOBAL_OUTPUT_COUNT, &serialize(&VarInt::from(transaction.output.len())));
     entry(&mut file, GLOBAL_VERSION, &2u32.to_le_bytes());

@@ -135,13 +135,10 @@ impl Chain for TestChain {
 
     fn block_place(&self, hash: BlockHash) -> Answer<Option<BlockPlace>> {
         let Some(position) = self.position(hash) else { return Ok(None) };
-        let header = self.blocks[position].header;
         Ok(Some(BlockPlace {
             hash,
             height: u32::try_from(position).unwrap(),
             confirmations: Some(u32::try_from(self.blocks.len() - position).unwrap()),
-            time: header.time,
-            previous: (position > 0).then_some(header.prev_blockhash),
         }))
     }
 

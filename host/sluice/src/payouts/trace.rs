@@ -26,10 +26,8 @@ pub struct Sighting {
 /// What a search brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The transaction that was asked for.
-    Asked(Sighting),
-    /// Another one that spends this coin.
-    Spender { coin: OutPoint, by: Sighting },
+    /// The transaction that was asked for, or another one that spends one of the coins.
+    Seen(Sighting),
     /// Neither; in so many blocks. `whole`: they reach back to the time that was asked for.
     Nothing { blocks: u32, whole: bool },
 }
@@ -49,14 +47,13 @@ pub fn find(
     if let Some(txid) = txid
         && let Some(sighting) = known(chain, txid)?
     {
-        return Ok(Found::Asked(sighting));
+        return Ok(Found::Seen(sighting));
     }
     for coin in coins {
         if let Some(other) = chain.waiting_spender(*coin)?
-            && let Some(by) = known(chain, other)?
+            && let Some(sighting) = known(chain, other)?
         {
-            let asked = Some(other) == txid;
-            return Ok(if asked { Found::Asked(by) } else { Found::Spender { coin: *coin, by } });
+            return Ok(Found::Seen(sighting));
         }
     }
     walk(chain, txid, coins, since, progress)
@@ -89,22 +86,18 @@ fn walk(
         // A block that is gone meanwhile: the chain was reorganised, and the next search sees another one.
         let Some(block) = chain.block(hash)? else { return Ok(Found::Nothing { blocks, whole: false }) };
         for transaction in &block.txdata {
-            let spent = transaction.input.iter().map(|input| input.previous_output);
-            let spent = spent.into_iter().find(|coin| coins.contains(coin));
-            if spent.is_none() && txid.is_none() {
+            let spends = transaction.input.iter().any(|input| coins.contains(&input.previous_output));
+            if !spends && txid.is_none() {
                 continue;
             }
             let id = transaction.compute_txid();
-            if Some(id) == txid || spent.is_some() {
+            if Some(id) == txid || spends {
                 let Some(place) = chain.block_place(hash)?.filter(|place| place.confirmations.is_some())
                 else {
                     return Ok(Found::Nothing { blocks, whole: false });
                 };
-                let sighting = Sighting { txid: id, transaction: transaction.clone(), block: Some(place) };
-                return Ok(match spent {
-                    Some(coin) if Some(id) != txid => Found::Spender { coin, by: sighting },
-                    _ => Found::Asked(sighting),
-                });
+                let transaction = transaction.clone();
+                return Ok(Found::Seen(Sighting { txid: id, transaction, block: Some(place) }));
             }
         }
         progress(blocks + 1);

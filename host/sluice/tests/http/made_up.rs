@@ -18,6 +18,7 @@ use sluice_core::policy::PolicyKind;
 use sluice_core::session::ChannelKind;
 use sluice_core::share::Reason;
 use sluice_core::units::Timestamp;
+use sluice_policy::{Budget, Budgets, Failure, Fault, Figures, GenerationStatus, TrapCause};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -97,9 +98,15 @@ impl PoolView for MadeUp {
             last_reload: last_reload.clone(),
             calls: 12,
             traps: 0,
+            unavailable: 4,
+            queue_full: 5,
+            budgets: Budgets { fuel: Budget { used: 1_200_000, limit: 2_000_000_000 }, ..Budgets::default() },
+            last_failure: Some(failure()),
+            generations: vec![generation(2, None), generation(1, Some(4))],
             pinned: true,
             held: None,
             shadow: Some(shadow()),
+            lookup: None,
         };
         let policies = PolicyKind::ALL.map(policy).to_vec();
         Box::pin(async move { Ok(policies) })
@@ -181,7 +188,26 @@ impl PoolView for MadeUp {
     }
 
     fn before_scrape(&self, metrics: &Metrics) {
-        metrics.policy_totals(PolicyKind::Auth, 12, 0);
+        metrics.job_built(102);
+    }
+}
+
+fn failure() -> Failure {
+    let cause = Fault::Trap(TrapCause::Memory);
+    Failure { at: 3, generation: 1, cause, why: HOSTILE.to_owned(), said: Some(HOSTILE.to_owned()) }
+}
+
+fn generation(generation: u64, until: Option<u64>) -> GenerationStatus {
+    GenerationStatus {
+        generation,
+        name: HOSTILE.to_owned(),
+        version: "1.0.0".to_owned(),
+        hash: "ab".repeat(32),
+        since: 4,
+        until,
+        figures: Figures { calls: 6, traps: 2, log_dropped: 137, ..Figures::default() },
+        compared: None,
+        last_failure: Some(failure()),
     }
 }
 
@@ -207,6 +233,8 @@ fn shadow() -> ShadowInfo {
         call_p99_micros: 8,
         call_max_micros: 9,
         last_failure: None,
+        waiting: 3,
+        generations: vec![generation(1, None)],
         examples: vec![DifferenceInfo {
             at: Timestamp(6),
             input: HOSTILE.to_owned(),
@@ -261,13 +289,12 @@ pub(crate) fn made_up(account: String, limit: usize, stopped: bool) -> AccountIn
         address: HOSTILE.to_owned(),
         txid: Some("cd".repeat(32)),
     };
-    let policy = PolicyName { name: HOSTILE.to_owned(), version: "1.0.0".to_owned(), hash: "ab".repeat(32) };
     let next = NextBlock {
         reward_sat: 312_500_000,
         credit_sat: 1_000_000,
         output_sat: 999_000,
         accrues: false,
-        policy: Some(policy),
+        policy: PolicyName { name: HOSTILE.to_owned(), version: "1.0.0".to_owned(), hash: "ab".repeat(32) },
     };
     AccountInfo {
         account,

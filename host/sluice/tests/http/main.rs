@@ -93,9 +93,29 @@ async fn policies_have_the_documented_shape() {
         "last_reload",
         "calls",
         "traps",
+        "unavailable",
+        "queue_full",
     ] {
         assert!(!list[0][field].is_null(), "{field}");
     }
+    assert_eq!(list[0]["budgets"]["fuel"], serde_json::json!({"used": 1_200_000, "limit": 2_000_000_000}));
+    let failure =
+        serde_json::json!({"at": 3, "generation": 1, "cause": "memory", "why": HOSTILE, "said": HOSTILE});
+    assert_eq!(list[1]["last_failure"], failure);
+    let numbers: Vec<&serde_json::Value> =
+        list[1]["generations"].as_array().unwrap().iter().map(|one| &one["generation"]).collect();
+    assert_eq!(numbers, [2, 1]);
+    assert_eq!(list[1]["generations"][1]["log_dropped"], 137);
+    assert_eq!(list[1]["shadow"]["generations"][0]["traps"], 2);
+    let shadow = &list[1]["shadow"];
+    assert_eq!(
+        (&shadow["compared"], &shadow["agreed"], &shadow["differed"]),
+        (&9.into(), &7.into(), &2.into())
+    );
+    let example = serde_json::json!({
+        "at": 6, "input": HOSTILE, "live": "difficulty 1000", "shadow": "difficulty 2000"
+    });
+    assert_eq!(shadow["examples"], serde_json::json!([example]));
     let reload = serde_json::json!({"outcome": "rejected", "at": 5, "error": format!("imports {HOSTILE}")});
     assert_eq!(list[2]["last_reload"], reload);
 }
@@ -295,7 +315,7 @@ async fn metrics_are_fresh() {
         "{text}"
     );
     // What the pool counts elsewhere is fetched for the scrape.
-    assert!(text.contains("sluice_policy_calls_total{kind=\"auth\"} 12"), "{text}");
+    assert!(text.contains("sluice_tip_height 102"), "{text}");
     assert!(text.ends_with("# EOF\n"));
 }
 
@@ -321,6 +341,8 @@ async fn page_shows_the_pool_and_takes_hostile_text_for_text() {
         "Owed to 3 accounts",
         "<td>5.00000000</td><td>0.07200000</td><td>4.92800000</td><td>0.07200000</td>",
         "<td>−5.00000000</td>",
+        "7 of 9 agree, 2 differ, 1 failed, 1 traps, 0 dropped, 0 skipped, 3 us a call",
+        "difficulty 1000 | shadow: difficulty 2000",
         "batch 3 <span class=\"pill \">prepared</span> 0.00150000 to 2 accounts",
         "<a href=\"/accounts/alice\">",
     ] {

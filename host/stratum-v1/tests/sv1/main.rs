@@ -6,6 +6,7 @@ mod firmware;
 mod handshake;
 mod jobs;
 mod limits;
+mod logins;
 mod properties;
 mod submits;
 mod support;

@@ -1,4 +1,6 @@
 //! A compiler that can make wasm32-unknown-unknown, and how to call it so that the same sources give the same bytes.
+//!
+//! `sluice plugin build` compiles this file too.
 
 use std::env;
 use std::ffi::OsString;
@@ -129,7 +131,8 @@ fn cargo_home() -> PathBuf {
 /// What `rustc` prints for `arguments`, trimmed.
 fn ask(rustc: &OsString, arguments: &[&str]) -> Result<String> {
     let output = Command::new(rustc).args(arguments).output();
-    let output = output.with_context(|| format!("failed to run {}", rustc.display()))?;
+    let output =
+        output.with_context(|| format!("failed to run {}; https://rustup.rs has it", rustc.display()))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

@@ -27,9 +27,10 @@ static const double TOLERANCE = 1.5;
 // The furthest that one decision goes.
 static const double STEP_UP = 16;
 static const double STEP_DOWN = 1.0 / 4;
-// Without a share for so long, the difficulty is halved.
-static const uint64_t SILENCE_MS = 30000;
-// When to look again, whichever comes first.
+// A rate is judged after the time in which so many shares are expected, or after REVIEW_SHARES of them: the fewer there
+// are, the less they say.
+static const double EXPECTED_SHARES = 3;
+// When to look again, whichever comes first; later where shares are expected seldom.
 static const uint32_t REVIEW_MS = 60000;
 static const uint32_t REVIEW_SHARES = 30;
 
@@ -44,13 +45,15 @@ static double shares_per_minute = 18;
 
 // The decisions.
 
-static decision_t decide(double difficulty, const channel_t *channel, option_difficulty_t suggested) {
+static double patience_ms(double target) { return ceil(EXPECTED_SHARES * 60000 / target); }
+
+static decision_t decide(double difficulty, const channel_t *channel, option_difficulty_t suggested, double target) {
     double floor = channel->floor;
     // What an SV2 miner suggests is a bound.
     if (channel->client.protocol == TYPES_PROTOCOL_STRATUM_V2 && suggested.is_some) floor = fmax(floor, suggested.val);
     return (decision_t){
         .difficulty = fmax(fmin(difficulty, channel->ceiling), floor),
-        .review_after_ms = REVIEW_MS,
+        .review_after_ms = (uint32_t)fmax(REVIEW_MS, patience_ms(target)),
         .review_after_shares = REVIEW_SHARES,
         // The memo is handed in with the next review of the channel: up to 256 bytes, the only memory there is.
         .memo = {NULL, 0},
@@ -67,20 +70,20 @@ static decision_t start(const opening_t *opening) {
     } else if (opening->start.is_some) {
         difficulty = opening->start.val;
     }
-    return decide(difficulty, &opening->channel, opening->suggested);
+    return decide(difficulty, &opening->channel, opening->suggested, shares_per_minute);
+}
+
+static double factor(const review_t *review, double target) {
+    if (review->accepted < REVIEW_SHARES && review->elapsed_ms < patience_ms(target)) return 1;
+    if (review->accepted == 0) return 0.5;
+    double minutes = fmax((double)review->elapsed_ms, 1) / 60000;
+    double ratio = review->accepted / minutes / target;
+    bool settled = ratio >= 1 / TOLERANCE && ratio <= TOLERANCE;
+    return settled ? 1 : fmin(fmax(ratio, STEP_DOWN), STEP_UP);
 }
 
 static decision_t review(const review_t *review, double target) {
-    double factor = 1;
-    if (review->accepted > 0) {
-        double minutes = fmax((double)review->elapsed_ms, 1) / 60000;
-        double ratio = review->accepted / minutes / target;
-        bool settled = ratio >= 1 / TOLERANCE && ratio <= TOLERANCE;
-        factor = settled ? 1 : fmin(fmax(ratio, STEP_DOWN), STEP_UP);
-    } else if (review->elapsed_ms >= SILENCE_MS) {
-        factor = 0.5;
-    }
-    return decide(review->current * factor, &review->channel, review->suggested);
+    return decide(review->current * factor(review, target), &review->channel, review->suggested, target);
 }
 
 // From here on: what the host calls. Arguments are yours to free; what is answered is freed by the bindings, so every

@@ -8,7 +8,9 @@ process.chdir(import.meta.dirname);
 const manifest = readFileSync("plugin.toml", "utf8");
 const field = (name) => manifest.match(new RegExp(`^${name} *= *"(.*?)"`, "m"))?.[1];
 const [name, kind, engine = "quickjs"] = ["name", "kind", "engine"].map(field);
-const [entry, witPath, world] = ["build/component.js", "wit", `${kind}-policy`];
+const lookup = /^lookup *= *true/m.test(manifest);
+const [entry, witPath, world] = ["build/component.js", "wit", `${kind}-policy${lookup ? "-lookup" : ""}`];
+const version = readFileSync("wit/policy.wit", "utf8").match(/^package sluice:policy@(.*?);/m)[1];
 
 const engines = {
   // Without `stubWasi` the component imports 18 interfaces of WASI, and the host grants none. Without `sync` it wants a
@@ -30,10 +32,11 @@ const u64 = engine === "quickjs" ? "Number" : "BigInt";
 mkdirSync("build", { recursive: true });
 writeFileSync(
   entry,
-  `import * as host from "sluice:policy/log@0.1.0";
+  `import { write } from "sluice:policy/log@${version}";
+${lookup ? `import { fetch } from "sluice:policy/lookup@${version}";` : "const fetch = undefined;"}
 import Policy from "../policy.js";
 import { component } from "../sluice.js";
-export const { lifecycle, ${kind} } = component("${kind}", Policy, host, ${u64});
+export const { lifecycle, ${kind} } = component("${kind}", Policy, { write, fetch }, ${u64});
 `,
 );
 try {

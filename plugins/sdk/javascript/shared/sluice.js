@@ -21,6 +21,58 @@ let write = (level, text) => console.error(level, text);
 /** Writes to the host's log. `level` is `debug`, `info`, `warn` or `error`. */
 export const log = (level, text) => write(level, text);
 
+/** What `lookup` throws. Where nobody catches it, the miner is told to try later. */
+export class LookupFailure extends Refusal {
+  constructor(failure, text) {
+    super("try-later", "a service that this login needs does not answer");
+    // `denied` or `unavailable`, and what the host says to it.
+    Object.assign(this, { failure, text });
+  }
+}
+
+let fetch = () => {
+  throw new Error("only an auth policy whose plugin.toml says `lookup = true` looks things up");
+};
+
+/**
+ * Has the host ask a service: `{ status, stale, body, json() }`, with the body as text and as a JSON object. Only within `authorize`, and always the same
+ * requests in the same order for the same login: the host begins `authorize` again when an answer has come. `body` makes
+ * it a POST.
+ */
+export function lookup(url, { body, contentType = "" } = {}) {
+  let answer;
+  try {
+    answer = fetch({ url, body: body === undefined ? undefined : bytes(body), contentType });
+  } catch (error) {
+    const failure = error?.payload ?? error;
+    if (typeof failure?.tag !== "string") throw error;
+    throw new LookupFailure(failure.tag, failure.val);
+  }
+  const said = text(answer.body);
+  return { status: answer.status, stale: answer.stale, body: said, json: () => object(said) };
+}
+
+// Neither engine has a TextEncoder without WASI.
+const bytes = (body) => Uint8Array.from(unescape(encodeURIComponent(body)), (c) => c.charCodeAt(0));
+
+function object(body) {
+  try {
+    const value = JSON.parse(body);
+    if (fits({ type: "object" }, value)) return value;
+  } catch {
+    // Said below.
+  }
+  throw new LookupFailure("unavailable", "what the service answers is no JSON object");
+}
+
+function text(body) {
+  try {
+    return decodeURIComponent(escape(Array.from(body, (byte) => String.fromCharCode(byte)).join("")));
+  } catch {
+    throw new LookupFailure("unavailable", "what the service answers is no UTF-8");
+  }
+}
+
 /** For `selfTest`: an answer that is not the known one keeps the plugin out. */
 export function expect(what, answer, wanted) {
   const [is, should] = [JSON.stringify(answer), JSON.stringify(wanted)];
@@ -140,6 +192,7 @@ export function component(kind, Policy, host, u64) {
   understood(Policy.settings);
   withoutChance();
   write = host.write;
+  fetch = host.fetch ?? fetch;
   let policy;
 
   // Hands arguments over and answers back. Without the log line a bug would be a bare "unreachable" to the operator.

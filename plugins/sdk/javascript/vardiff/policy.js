@@ -14,9 +14,10 @@ const TOLERANCE = 1.5;
 // The furthest that one decision goes.
 const STEP_UP = 16;
 const STEP_DOWN = 1 / 4;
-// Without a share for so long, the difficulty is halved.
-const SILENCE_MS = 30_000;
-// When to look again, whichever comes first.
+// A rate is judged after the time in which so many shares are expected, or after REVIEW_SHARES of them: the fewer there
+// are, the less they say.
+const EXPECTED_SHARES = 3;
+// When to look again, whichever comes first; later where shares are expected seldom.
 const REVIEW_MS = 60_000;
 const REVIEW_SHARES = 30;
 
@@ -41,24 +42,31 @@ export default class SimpleVardiff {
 
   constructor(settings) {
     this.target = settings["shares-per-minute"];
+    this.patienceMs = Math.ceil((EXPECTED_SHARES * 60_000) / this.target);
   }
 
   open(opening) {
     // `||`: what is not given says nothing, and neither does 0.
     const byHashrate = ((opening.nominalHashrate ?? 0) * 60) / HASHES / this.target;
-    return decision(bounded(wish(opening) || byHashrate || opening.start || START, opening));
+    return this.decision(bounded(wish(opening) || byHashrate || opening.start || START, opening));
   }
 
   review(review) {
-    return decision(bounded(review.current * this.factor(review), review));
+    return this.decision(bounded(review.current * this.factor(review), review));
   }
 
   factor({ accepted, elapsedMs }) {
-    if (accepted === 0) return elapsedMs >= SILENCE_MS ? 1 / 2 : 1;
+    if (accepted < REVIEW_SHARES && elapsedMs < this.patienceMs) return 1;
+    if (accepted === 0) return 1 / 2;
     const minutes = Math.max(elapsedMs, 1) / 60_000;
     const ratio = accepted / minutes / this.target;
     if (ratio >= 1 / TOLERANCE && ratio <= TOLERANCE) return 1;
     return Math.min(Math.max(ratio, STEP_DOWN), STEP_UP);
+  }
+
+  decision(difficulty) {
+    // A `memo`, a Uint8Array of up to 256 bytes, would be handed in with the next review: the only memory there is.
+    return { difficulty, reviewAfterMs: Math.max(REVIEW_MS, this.patienceMs), reviewAfterShares: REVIEW_SHARES };
   }
 
   // Known answers, asked for before the plugin is let in: for known settings, because the operator's may be anything.
@@ -80,9 +88,4 @@ const wish = ({ channel, suggested }) => (channel.client.protocol === "stratum-v
 function bounded(difficulty, { channel, suggested }) {
   const bound = channel.client.protocol === "stratum-v2" ? (suggested ?? 0) : 0;
   return Math.max(Math.min(difficulty, channel.ceiling), channel.floor, bound);
-}
-
-function decision(difficulty) {
-  // A `memo`, a Uint8Array of up to 256 bytes, would be handed in with the next review: the only memory there is.
-  return { difficulty, reviewAfterMs: REVIEW_MS, reviewAfterShares: REVIEW_SHARES };
 }

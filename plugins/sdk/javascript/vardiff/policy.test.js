@@ -13,6 +13,14 @@ test("a target out of range is refused", () => {
   assert.throws(() => configured(SimpleVardiff, `{ "shares-per-minute": 0 }`), refusal);
 });
 
+test("a minute says little where shares are seldom", () => {
+  const vardiff = configured(SimpleVardiff, `{ "shares-per-minute": 1 }`);
+  const channel = { client: { protocol: "stratum-v1" }, floor: 1, ceiling: 1e12 };
+  const after = (accepted) => vardiff.review({ channel, current: 1024, elapsedMs: 60_000, accepted });
+  for (const accepted of [0, 1, 4]) assert.equal(after(accepted).difficulty, 1024);
+  assert.equal(after(1).reviewAfterMs, 180_000);
+});
+
 test("to an SV2 miner the suggestion is a bound, not a wish", () => {
   const channel = { client: { protocol: "stratum-v2" }, floor: 1, ceiling: 1e12 };
   const open = (suggested) => configured(SimpleVardiff, "{}").open({ channel, suggested }).difficulty;

@@ -3,6 +3,8 @@
 The contract, with every field and its bounds, is wit/policy.wit. The host checks every answer.
 """
 
+from math import ceil
+
 from wit_world import exports
 from wit_world.exports.lifecycle import Descriptor
 from wit_world.exports.vardiff import Channel, Decision, Review
@@ -30,9 +32,10 @@ TOLERANCE = 1.5
 # The furthest that one decision goes.
 STEP_UP = 16
 STEP_DOWN = 1 / 4
-# Without a share for so long, the difficulty is halved.
-SILENCE_MS = 30_000
-# When to look again, whichever comes first.
+# A rate is judged after the time in which so many shares are expected, or after REVIEW_SHARES of them: the fewer there
+# are, the less they say.
+EXPECTED_SHARES = 3
+# When to look again, whichever comes first; later where shares are expected seldom.
 REVIEW_MS = 60_000
 REVIEW_SHARES = 30
 
@@ -43,6 +46,7 @@ class SimpleVardiff:
     def __init__(self, settings):
         self.target = settings.number("shares-per-minute", 0.1, 600, default=18)
         settings.finish()
+        self.patience_ms = ceil(EXPECTED_SHARES * 60_000 / self.target)
 
     def open(self, opening):
         # `or`: what is not given says nothing, and neither does 0.
@@ -52,17 +56,24 @@ class SimpleVardiff:
             or opening.start
             or START
         )
-        return decision(bounded(difficulty, opening))
+        return self.decision(bounded(difficulty, opening))
 
     def review(self, review):
-        if review.accepted:
-            minutes = max(review.elapsed_ms, 1) / 60_000
-            ratio = review.accepted / minutes / self.target
-            settled = 1 / TOLERANCE <= ratio <= TOLERANCE
-            factor = 1 if settled else min(max(ratio, STEP_DOWN), STEP_UP)
-        else:
-            factor = 1 / 2 if review.elapsed_ms >= SILENCE_MS else 1
-        return decision(bounded(review.current * factor, review))
+        return self.decision(bounded(review.current * self.factor(review), review))
+
+    def factor(self, review):
+        if review.accepted < REVIEW_SHARES and review.elapsed_ms < self.patience_ms:
+            return 1
+        if review.accepted == 0:
+            return 1 / 2
+        minutes = max(review.elapsed_ms, 1) / 60_000
+        ratio = review.accepted / minutes / self.target
+        settled = 1 / TOLERANCE <= ratio <= TOLERANCE
+        return 1 if settled else min(max(ratio, STEP_DOWN), STEP_UP)
+
+    def decision(self, difficulty):
+        # `memo` is handed in with the next review of the channel: up to 256 bytes, the only memory there is.
+        return Decision(difficulty, max(REVIEW_MS, self.patience_ms), REVIEW_SHARES, memo=b"")
 
 
 def wish(question):
@@ -75,11 +86,6 @@ def bounded(difficulty, question):
     if question.channel.client.protocol == Protocol.STRATUM_V2 and question.suggested:
         floor = max(floor, question.suggested)
     return max(min(difficulty, question.channel.ceiling), floor)
-
-
-def decision(difficulty):
-    # `memo` is handed in with the next review of the channel: up to 256 bytes, the only memory there is.
-    return Decision(difficulty, REVIEW_MS, REVIEW_SHARES, memo=b"")
 
 
 # From here on: how the host reaches the above.
@@ -105,9 +111,9 @@ class Lifecycle(exports.Lifecycle):
     @logged
     def self_test(self):
         vardiff = SimpleVardiff(Settings({"shares-per-minute": 18}))
-        expect("a minute on target", vardiff.review(a_minute(accepted=18)), decision(1024))
-        expect("four times too fast", vardiff.review(a_minute(accepted=72)), decision(4096))
-        expect("silence", vardiff.review(a_minute(accepted=0)), decision(512))
+        expect("a minute on target", vardiff.review(a_minute(accepted=18)), vardiff.decision(1024))
+        expect("four times too fast", vardiff.review(a_minute(accepted=72)), vardiff.decision(4096))
+        expect("silence", vardiff.review(a_minute(accepted=0)), vardiff.decision(512))
 
 
 def a_minute(accepted):

@@ -15,6 +15,13 @@ class Reviews(unittest.TestCase):
             with self.subTest(accepted=accepted):
                 self.assertEqual(vardiff.review(a_minute(accepted)).difficulty, difficulty)
 
+    def test_a_minute_says_little_where_shares_are_seldom(self):
+        vardiff = SimpleVardiff(Settings({"shares-per-minute": 1}))
+        for accepted in (0, 1, 4):
+            with self.subTest(accepted=accepted):
+                self.assertEqual(vardiff.review(a_minute(accepted)), vardiff.decision(1024))
+        self.assertEqual(vardiff.decision(1024).review_after_ms, 180_000)
+
     def test_a_wrong_setting_is_named(self):
         with self.assertRaises(Err) as refused:
             SimpleVardiff(Settings({"shares-per-minute": 0}))

@@ -4,6 +4,7 @@ mod limits;
 
 pub use limits::Limits;
 
+use crate::lookup::Lookup;
 use crate::{Client, Policy};
 
 /// A login as the miner sent it.
@@ -39,6 +40,13 @@ pub trait AuthPolicy: Policy {
     /// # Errors
     /// The login is refused.
     fn authorize(&self, login: &Login) -> Result<Grant, Refusal>;
+}
+
+/// The same, with a service that it may ask. Exported with [`crate::export_auth_lookup`].
+pub trait AuthLookupPolicy: Policy {
+    /// # Errors
+    /// The login is refused.
+    fn authorize(&self, login: &Login, lookup: &dyn Lookup) -> Result<Grant, Refusal>;
 }
 
 /// The longest worker name that the host takes, in bytes.

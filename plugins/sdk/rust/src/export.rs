@@ -15,38 +15,99 @@ macro_rules! export_auth {
             wit_bindgen::generate!({ path: $wit, world: "auth-policy" });
             $crate::export_lifecycle!($policy);
             $crate::convert_client!();
+            $crate::convert_auth!();
             export!(Component);
-
-            use exports::sluice::policy::auth as wire;
-            use $crate::auth as sdk;
 
             impl wire::Guest for Component {
                 fn authorize(login: wire::Login) -> Result<wire::Grant, wire::Refusal> {
                     let policy = policy().map_err(|_| wire::Refusal::TryLater("not configured".into()))?;
-                    let wire::Login { username, password, client: from } = login;
-                    let login = sdk::Login { username, password, client: client(from) };
-                    sdk::AuthPolicy::authorize(policy, &login).map(grant).map_err(refusal)
+                    sdk::AuthPolicy::authorize(policy, &from_wire(login)).map(grant).map_err(refusal)
+                }
+            }
+        }
+    };
+}
+
+/// Exports an [`crate::auth::AuthLookupPolicy`] as a component of the world `auth-policy-lookup`: it loads only where the
+/// operator grants it a URL. The second argument is as in [`crate::export_auth`].
+#[macro_export]
+macro_rules! export_auth_lookup {
+    ($policy:ty, $wit:literal) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, unreachable_pub, clippy::all, reason = "generated bindings")]
+        mod bindings {
+            wit_bindgen::generate!({ path: $wit, world: "auth-policy-lookup" });
+            $crate::export_lifecycle!($policy);
+            $crate::convert_client!();
+            $crate::convert_auth!();
+            export!(Component);
+
+            use sluice::policy::lookup as asked;
+
+            impl wire::Guest for Component {
+                fn authorize(login: wire::Login) -> Result<wire::Grant, wire::Refusal> {
+                    let policy = policy().map_err(|_| wire::Refusal::TryLater("not configured".into()))?;
+                    let answer = sdk::AuthLookupPolicy::authorize(policy, &from_wire(login), &Host);
+                    answer.map(grant).map_err(refusal)
                 }
             }
 
-            fn grant(grant: sdk::Grant) -> wire::Grant {
-                wire::Grant {
-                    account: grant.account,
-                    worker: grant.worker,
-                    payout_address: grant.payout_address,
-                    start_difficulty: grant.start_difficulty,
-                    minimum_difficulty: grant.minimum_difficulty,
-                    maximum_difficulty: grant.maximum_difficulty,
+            /// Looks up what is asked through the host.
+            struct Host;
+
+            impl $crate::lookup::Lookup for Host {
+                fn fetch(
+                    &self,
+                    request: &$crate::lookup::Request,
+                ) -> Result<$crate::lookup::Answer, $crate::lookup::Failure> {
+                    let request = asked::Request {
+                        url: request.url.clone(),
+                        body: request.body.clone(),
+                        content_type: request.content_type.clone(),
+                    };
+                    match asked::fetch(&request) {
+                        Ok(asked::Answer { status, body, stale }) => {
+                            Ok($crate::lookup::Answer { status, body, stale })
+                        }
+                        Err(asked::Failure::Denied(why)) => Err($crate::lookup::Failure::Denied(why)),
+                        Err(asked::Failure::Unavailable(why)) => Err($crate::lookup::Failure::Unavailable(why)),
+                    }
                 }
             }
+        }
+    };
+}
 
-            fn refusal(refusal: sdk::Refusal) -> wire::Refusal {
-                match refusal {
-                    sdk::Refusal::UnknownUser(text) => wire::Refusal::UnknownUser(text),
-                    sdk::Refusal::WrongPassword(text) => wire::Refusal::WrongPassword(text),
-                    sdk::Refusal::Forbidden(text) => wire::Refusal::Forbidden(text),
-                    sdk::Refusal::TryLater(text) => wire::Refusal::TryLater(text),
-                }
+/// Logins, grants and refusals from the bindings to ours and back. Used by the macros above.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! convert_auth {
+    () => {
+        use exports::sluice::policy::auth as wire;
+        use $crate::auth as sdk;
+
+        fn from_wire(login: wire::Login) -> sdk::Login {
+            let wire::Login { username, password, client: from } = login;
+            sdk::Login { username, password, client: client(from) }
+        }
+
+        fn grant(grant: sdk::Grant) -> wire::Grant {
+            wire::Grant {
+                account: grant.account,
+                worker: grant.worker,
+                payout_address: grant.payout_address,
+                start_difficulty: grant.start_difficulty,
+                minimum_difficulty: grant.minimum_difficulty,
+                maximum_difficulty: grant.maximum_difficulty,
+            }
+        }
+
+        fn refusal(refusal: sdk::Refusal) -> wire::Refusal {
+            match refusal {
+                sdk::Refusal::UnknownUser(text) => wire::Refusal::UnknownUser(text),
+                sdk::Refusal::WrongPassword(text) => wire::Refusal::WrongPassword(text),
+                sdk::Refusal::Forbidden(text) => wire::Refusal::Forbidden(text),
+                sdk::Refusal::TryLater(text) => wire::Refusal::TryLater(text),
             }
         }
     };

@@ -7,6 +7,8 @@
 //! sluice_plugin::export_auth!(policy::AddressAuth, "../../wit");
 //! ```
 //!
+//! An auth policy that asks a service implements [`auth::AuthLookupPolicy`] and is exported with `export_auth_lookup!`.
+//!
 //! The macro generates the bindings from the WIT files and is empty for any target but wasm32. The types here are the
 //! records of `wit/policy.wit`, whose comments hold the bounds and the rules.
 
@@ -15,6 +17,7 @@ mod json;
 pub mod settings;
 
 pub mod auth;
+pub mod lookup;
 pub mod payout;
 pub mod vardiff;
 

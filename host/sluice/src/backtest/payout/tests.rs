@@ -174,14 +174,16 @@ async fn the_recorded_rounds_under_the_same_policy_show_no_difference() {
     let mut policy = ByWork { fee: 1000, refuses: "" };
     history(dir.path(), &mut policy).await;
     let ledger = Recorded::open(&sluice_ledger::database_in(dir.path())).unwrap();
-    let same = recorded(&ledger, &mut policy, None).unwrap();
+    let same = recorded(&ledger, &mut policy, None, &mut |_, _, _| ()).unwrap();
     assert!(same.is_equal(), "{same:?}");
     assert_eq!((same.rounds, same.reward_sat, same.accounts.len()), (2, 2_000_002, 4));
-    let dear = recorded(&ledger, &mut ByWork { fee: 5000, refuses: "" }, None).unwrap();
+    let dear = recorded(&ledger, &mut ByWork { fee: 5000, refuses: "" }, None, &mut |_, _, _| ()).unwrap();
     let house = dear.accounts.iter().find(|line| line.account.is_empty()).unwrap();
     assert_eq!((house.current_sat, house.candidate_sat), (2000, 10_000));
     assert_eq!(dear.accounts.iter().map(|line| line.difference_sat).sum::<i64>(), 0);
-    let swapped = recorded(&ledger, &mut policy, Some(&mut ByWork { fee: 5000, refuses: "" })).unwrap();
+    let swapped =
+        recorded(&ledger, &mut policy, Some(&mut ByWork { fee: 5000, refuses: "" }), &mut |_, _, _| ())
+            .unwrap();
     let house = swapped.accounts.iter().find(|line| line.account.is_empty()).unwrap();
     assert_eq!((house.current_sat, house.candidate_sat), (10_000, 2000));
 }
@@ -191,7 +193,8 @@ async fn what_the_candidate_does_not_answer_is_left_out_and_told() {
     let dir = tempfile::tempdir().unwrap();
     history(dir.path(), &mut ByWork { fee: 1000, refuses: "" }).await;
     let ledger = Recorded::open(&sluice_ledger::database_in(dir.path())).unwrap();
-    let comparison = recorded(&ledger, &mut ByWork { fee: 1000, refuses: "carol" }, None).unwrap();
+    let comparison =
+        recorded(&ledger, &mut ByWork { fee: 1000, refuses: "carol" }, None, &mut |_, _, _| ()).unwrap();
     assert_eq!((comparison.rounds, comparison.held), (1, 1));
     assert!(comparison.failures[0].contains("not her") && !comparison.is_equal());
     assert!(comparison.accounts.iter().all(|line| line.difference_sat == 0));
@@ -205,7 +208,8 @@ async fn the_workers_of_a_log_are_miners_of_a_vardiff_backtest() {
     let dir = tempfile::tempdir().unwrap();
     history(dir.path(), &mut ByWork { fee: 1000, refuses: "" }).await;
     let ledger = Recorded::open(&sluice_ledger::database_in(dir.path())).unwrap();
-    let trial = vardiff(&Miners::Recorded(Box::new(ledger)), 1.0, &mut Fixed(1.0)).unwrap();
+    let trial =
+        vardiff(&Miners::Recorded(Box::new(ledger)), 1.0, &mut Fixed(1.0), &mut |_, _, _| ()).unwrap();
     // The log has 60 shares of difficulty 1 within 1290 s.
     assert_eq!(trial.groups.iter().map(|group| group.miners).sum::<usize>(), 3);
     let shares: u64 = trial.groups.iter().map(|group| group.shares).sum();

@@ -53,8 +53,9 @@ fn group(name: &str) -> Summary {
         shares_per_minute: Some(17.9),
         variance: None,
         changes_per_hour: Some(0.0),
-        lowest_difficulty: Some(0.0004),
-        highest_difficulty: Some(7.8e8),
+        swing: Some(1.3),
+        settled_difficulty: Some((0.0004, 7.8e8)),
+        difficulty: None,
         lost_shares: 0,
         lost_work: 0.0,
         points: (0..20).map(point).collect(),
@@ -109,6 +110,7 @@ fn the_page_of_a_payout_policy_is_well_formed_and_needs_nothing_else() {
     let page = payout(&result);
     check(&page);
     assert!(page.contains("(the house)") && page.contains("-33.3 %"), "{page}");
+    assert_eq!(page.matches("<rect").count(), 3 * 3, "two bars and a change for each");
     let comparison = Comparison::default();
     check(&payout(&PayoutBacktest { against: Some(policy("two")), comparison, ..result }));
 }

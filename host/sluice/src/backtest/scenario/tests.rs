@@ -53,12 +53,32 @@ fn what_is_wrong_is_named_with_what_is_allowed() {
             "pool.maximum_difficulty",
         ),
         ("every = \"2h\"", "every = \"0s\"", "group[0].outage.every", "1s or more"),
-        ("factor = 2.0", "factor = -1.0", "group[0].ramp.factor", "0 to"),
+        ("factor = 2.0", "factor = -1.0", "group[0].ramp[0].factor", "0 to"),
         ("name = \"rig\"", "name = \"\"", "group[0].name", "1 to 100"),
         ("name = \"rig\"", "name = \"rig\"\nstart = \"2h\"", "group[0].start", "before the duration"),
     ] {
         let said = refused(from, to);
         assert!(said.contains(key) && said.contains(allowed), "{to}: {said}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line() {
+    for (from, to, line) in [
+        ("duration = \"1h\"", "duration = \"1s\"", 2),
+        ("seed = 3", "seed = -3", 3),
+        ("shares_per_minute = 12", "shares_per_minute = 0", 5),
+        // What is not written is told with the place where it belongs.
+        ("shares_per_minute = 12", "maximum_difficulty = 1e-5", 4),
+        ("count = 2", "count = 0", 8),
+        ("hashrate = \"100TH/s\"", "hashrate = \"100\"", 9),
+        ("jitter = 0.1", "jitter = 7", 10),
+        ("jitter = 0.1", "jiter = 7", 10),
+        ("every = \"2h\"", "every = \"0s\"", 12),
+        ("ramp = [{", "ramp = [\n{ at = \"1m\", factor = 1.0 },\n{ at = \"2s\", factor = 1.0 },\n{", 15),
+    ] {
+        let said = refused(from, to);
+        assert!(said.contains(&format!("line {line}")), "{to}: {said}");
     }
 }
 

@@ -250,6 +250,6 @@ impl Miner {
         channel.lowered_at = (difficulty < channel.difficulty).then_some(now);
         channel.difficulty = difficulty;
         channel.work.push_back((now + self.latency, difficulty));
-        self.watch.changes += 1;
+        self.watch.change();
     }
 }

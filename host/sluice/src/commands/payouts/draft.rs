@@ -5,20 +5,20 @@ use std::io::Write;
 
 use anyhow::{anyhow, bail, ensure};
 use bitcoin::{OutPoint, ScriptBuf};
+use sluice_core::base64;
 use sluice_core::coinbase::parse_address;
 use sluice_ledger::payouts::{BATCHES_LIMIT, Batch, BatchState, Coin, OwnCoinbase};
 use sluice_node::Mempool;
 
-use super::show::write_new;
 use super::track::{self, Verdict};
-use super::{Office, sats};
+use super::{Office, sats, write_new};
 use crate::cli::{DraftPsbt, PsbtVersion, exit};
 use crate::payouts::chain::Chain;
 use crate::payouts::coins::{self, Holdings, Purse};
 use crate::payouts::draft::{Draft, DraftError, Input, Order};
+use crate::payouts::proof;
 use crate::payouts::psbt::{self, Format};
 use crate::payouts::size::Spend;
-use crate::payouts::{base64, proof};
 
 impl Office<'_> {
     pub(super) fn psbt(&mut self, args: &DraftPsbt) -> anyhow::Result<u8> {

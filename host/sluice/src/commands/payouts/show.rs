@@ -1,16 +1,14 @@
 //! What there is to see: what is due, and batches.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, bail};
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 use sluice_core::bitcoin::Amount;
-use sluice_ledger::payouts::{BATCHES_LIMIT, Batch, BatchId, BatchState, Due, Rules, Standing};
+use sluice_ledger::payouts::{BATCHES_LIMIT, Batch, BatchId, BatchState, Due, Standing};
 
-use super::{Office, bitcoins, payable, sats};
+use super::{Office, bitcoins, payable, rules, sats, write_new};
 use crate::cli::exit;
 use crate::commands::printable;
 
@@ -30,8 +28,7 @@ struct Overview<'a> {
 impl Office<'_> {
     pub(super) fn list(&mut self, json: bool) -> anyhow::Result<u8> {
         let payable = payable(self.config.network);
-        let (minimum, max_lines) = (self.config.payouts.minimum, self.config.payouts.max_lines);
-        let due = self.desk.due(&Rules { minimum, max_lines, payable: &payable })?;
+        let due = self.desk.due(&rules(&self.config, &payable))?;
         let is_open = |state: &BatchState| matches!(state, BatchState::Prepared | BatchState::Sent { .. });
         let open = self.batches_that(is_open, BATCHES_LIMIT)?;
         let payable = || due.iter().filter(|due| due.standing == Standing::Payable);
@@ -173,19 +170,4 @@ fn field(text: &str) -> String {
     } else {
         text.to_owned()
     }
-}
-
-/// Writes a whole file, never over one that is there.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let name = path.display();
-    let mut file = match OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{name} exists; choose another name"),
-        Err(error) => return Err(error).with_context(|| format!("failed to create {name}")),
-    };
-    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(|| {
-        // Half a file is no use; what cannot be removed says so at the next attempt.
-        let _ = std::fs::remove_file(path);
-        format!("failed to write {name}")
-    })
 }

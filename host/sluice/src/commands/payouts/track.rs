@@ -45,7 +45,7 @@ fn look_for(
     let found = trace::find(chain, txid, coins, batch.at, &mut progress)?;
     drop(ticker);
     let sighting = match found {
-        Found::Asked(sighting) | Found::Spender { by: sighting, .. } => sighting,
+        Found::Seen(sighting) => sighting,
         Found::Nothing { blocks, whole: true } => {
             return Ok(Verdict::Nothing {
                 searched: format!("the mempool and all {blocks} blocks since it was made"),

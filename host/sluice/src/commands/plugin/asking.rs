@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail, ensure};
 use sluice_core::policy::PolicyKind;
 use sluice_policy::config::Settings;
-use sluice_policy::conformance::{self, Scenarios};
+use sluice_policy::conformance::{self, Lookup, Scenarios};
 use sluice_policy::{LoadError, Loader};
 
 use super::manifest::{self, Manifest};
@@ -16,6 +16,9 @@ use crate::app;
 /// The most scenario files, and their greatest size in bytes.
 const FILES: usize = 1000;
 const FILE_SIZE: u64 = 1 << 20;
+
+/// The largest component that the host takes, in bytes.
+const COMPONENT_SIZE: u64 = 64 << 20;
 
 /// Where no settings are from.
 pub(super) const NONE: &str = "none";
@@ -38,7 +41,7 @@ impl Candidate {
     /// `file` may be the directory of a plugin; scenarios lie in `tests` beside it where nothing else is said.
     pub(super) fn read(file: &Path, scenarios: Option<&Path>) -> anyhow::Result<Self> {
         let file = component(file)?;
-        let wasm = fs::read(&file).with_context(|| format!("failed to read {}", file.display()))?;
+        let wasm = read_component(&file)?;
         let kinds = conformance::kinds(&wasm).with_context(|| format!("{} is no plugin", file.display()))?;
         let kind = match kinds.as_slice() {
             [kind] => *kind,
@@ -85,13 +88,32 @@ impl Candidate {
     }
 
     /// Settings and a login that is let in with them, for a bench of an auth policy.
-    pub(super) fn welcome_login(&self) -> Option<(&Scenarios, sluice_core::policy::auth::Login)> {
+    pub(super) fn welcome_login(
+        &self,
+    ) -> Option<(&Scenarios, (sluice_core::policy::auth::Login, Vec<Lookup>))> {
         self.read_scenarios().find_map(|(_, scenarios)| Some((scenarios, scenarios.welcome_login()?)))
     }
 }
 
+/// The bytes of a component.
+///
+/// # Errors
+/// No file, or one that is larger than any component that the host takes.
+pub(crate) fn read_component(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let failed = || format!("failed to read {}", file.display());
+    let meta = fs::metadata(file).with_context(failed)?;
+    ensure!(meta.is_file(), "{} is no file", file.display());
+    let size = meta.len();
+    ensure!(
+        size <= COMPONENT_SIZE,
+        "{} has {size} bytes; a component has at most {COMPONENT_SIZE}",
+        file.display()
+    );
+    fs::read(file).with_context(failed)
+}
+
 /// A plugin's directory stands for what was built in it.
-fn component(file: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn component(file: &Path) -> anyhow::Result<PathBuf> {
     if !file.join(manifest::FILE).is_file() {
         return Ok(file.to_path_buf());
     }
@@ -182,6 +204,17 @@ mod tests {
                 assert!(file.scenarios.is_ok(), "{}: {:?}", file.name, file.scenarios.err());
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_large_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |path: &Path| format!("{:#}", read_component(path).unwrap_err());
+        assert!(said(dir.path()).contains("is no file"));
+        assert!(said(Path::new("/dev/zero")).contains("is no file"));
+        let large = dir.path().join("large.wasm");
+        fs::File::create(&large).unwrap().set_len(COMPONENT_SIZE + 1).unwrap();
+        assert!(said(&large).contains("a component has at most 67108864"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sluice_core::ids::Protocol;
 use sluice_core::policy::auth::Login;
 use sluice_core::policy::{Client, PolicyKind};
 use sluice_policy::config::Settings;
-use sluice_policy::measure::{Asked, Measured, Questions, Spread, measure};
+use sluice_policy::measure::{Asked, Measured, Questions, Spread, Suggestion, measure};
 use sluice_policy::{Loader, SlotConfig};
 
 use super::asking::{Candidate, Scratch};
@@ -26,6 +26,7 @@ struct Report {
     kind: PolicyKind,
     plugin: Measured,
     against: Measured,
+    suggested_limits: Suggestion,
 }
 
 /// # Errors
@@ -50,7 +51,8 @@ pub(super) fn run(args: &BenchPlugin, out: &mut dyn Write) -> anyhow::Result<u8>
         }
         None => shipped(candidate.kind, calls, &scratch.loader("against")?)?,
     };
-    let report = Report { kind: candidate.kind, plugin, against };
+    let suggested_limits = plugin.suggestion(candidate.kind);
+    let report = Report { kind: candidate.kind, plugin, against, suggested_limits };
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &report)?;
         writeln!(out)?;
@@ -70,13 +72,13 @@ fn candidate_measured(
 ) -> anyhow::Result<Measured> {
     // Looking for settings compiles; what is measured must not find that.
     let chosen = || candidate.settings(args.settings.as_deref(), &scratch.loader("settings")?);
-    let (settings, login) = match candidate.welcome_login() {
-        Some((scenarios, login)) if args.settings.is_none() => (scenarios.settings.clone(), login),
-        Some((_, login)) => (chosen()?.1, login),
-        None => (chosen()?.1, login()),
+    let (settings, (login, lookups)) = match candidate.welcome_login() {
+        Some((scenarios, asked)) if args.settings.is_none() => (scenarios.settings.clone(), asked),
+        Some((_, asked)) => (chosen()?.1, asked),
+        None => (chosen()?.1, (login(), Vec::new())),
     };
     let config = SlotConfig { settings, ..SlotConfig::new(candidate.kind, "") };
-    measure(&candidate.wasm, candidate.kind, &config, &Questions { login, calls }, loader)
+    measure(&candidate.wasm, candidate.kind, &config, &Questions { login, lookups, calls }, loader)
         .with_context(|| format!("{} cannot be measured", candidate.file.display()))
 }
 
@@ -90,7 +92,8 @@ fn shipped(kind: PolicyKind, calls: usize, loader: &Loader) -> anyhow::Result<Me
     };
     let (_, wasm) = SHIPPED.iter().find(|(file, _)| *file == name).context("the program carries it")?;
     let config = SlotConfig { settings, ..SlotConfig::new(kind, "") };
-    measure(wasm, kind, &config, &Questions { login: login(), calls }, loader)
+    let questions = Questions { login: login(), lookups: Vec::new(), calls };
+    measure(wasm, kind, &config, &questions, loader)
         .with_context(|| format!("the shipped {name} cannot be measured"))
 }
 
@@ -124,7 +127,8 @@ fn table(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for (name, [left, right]) in &rows {
         writeln!(out, "{name:wide$}  {left:>first$}  {right:>second$}")?;
     }
-    Ok(())
+    writeln!(out, "\nLimits for {} in the configuration, ten times what was measured here:\n", titles[0])?;
+    write!(out, "{}", report.suggested_limits)
 }
 
 fn rows(both: [&Measured; 2]) -> Vec<Row> {

@@ -1,6 +1,6 @@
 //! `sluice plugin build`: a directory to a component, written aside, renamed and looked at.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::manifest::Manifest;
 use super::recipe::{self, Place};
-use super::{Inspection, starters};
+use super::{Code, Inspection, running, starters};
 use crate::cli::{BuildPlugin, exit};
 use crate::run;
 
@@ -18,6 +18,8 @@ use crate::run;
 pub(super) fn run(args: &BuildPlugin, out: &mut dyn Write) -> anyhow::Result<u8> {
     let dir = args.dir.as_path();
     let manifest = Manifest::read(dir)?;
+    running::end_tools_with_us()?;
+    let _alone = alone(dir, out)?;
     if !starters::is_current_contract(dir) {
         let file = dir.join(starters::CONTRACT);
         writeln!(
@@ -32,8 +34,20 @@ pub(super) fn run(args: &BuildPlugin, out: &mut dyn Write) -> anyhow::Result<u8>
     let component = recipe::build(&Place { dir, manifest: &manifest, tools: &tools }, out)?;
     let file = dir.join(manifest.component());
     put(&file, &component)?;
+    // For `inspect` here, and for what the author does next.
+    let _code = Code::of_built(&component);
     let inspection = run::inspect(&file)?;
     report(&inspection, &manifest, began, out)
+}
+
+/// Two builds in one directory would write the same files: the second waits.
+fn alone(dir: &Path, out: &mut dyn Write) -> anyhow::Result<File> {
+    let lock = File::open(dir).with_context(|| format!("failed to open {}", dir.display()))?;
+    if lock.try_lock().is_err() {
+        writeln!(out, "another build is at work in {}; this one waits for it", dir.display())?;
+        lock.lock().context("failed to wait for another build")?;
+    }
+    Ok(lock)
 }
 
 /// Aside and renamed, so that a pool that watches the file never reads half of it.
@@ -58,8 +72,14 @@ fn report(
     if inspection.kind != Some(manifest.kind) {
         problems.push(format!("it is no {} policy, as plugin.toml says", manifest.kind));
     }
+    let looks_up = inspection.imports.iter().any(|import| import.name.starts_with("sluice:policy/lookup@"));
+    if looks_up && !manifest.lookup {
+        problems.push("it looks things up, and plugin.toml does not say `lookup = true`".to_owned());
+    }
     if problems.is_empty() && inspection.is_accepted() {
-        writeln!(out, "verdict this pool takes it; next: sluice plugin test {}", inspection.file)?;
+        let where_granted = if looks_up { " where [[policy.auth.lookup]] grants it a URL" } else { "" };
+        let file = &inspection.file;
+        writeln!(out, "verdict this pool takes it{where_granted}; next: sluice plugin test {file}")?;
         return Ok(exit::OK);
     }
     writeln!(out, "verdict this pool refuses it: {}", problems.join("; "))?;

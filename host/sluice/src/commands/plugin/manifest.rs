@@ -28,7 +28,10 @@ pub(super) struct Manifest {
     pub(super) language: Language,
     /// JavaScript only.
     #[serde(default)]
-    pub(super) engine: Engine,
+    pub(super) engine: Option<Engine>,
+    /// Auth only: it asks the host to look things up, and loads only where the configuration grants it a URL.
+    #[serde(default)]
+    pub(super) lookup: bool,
 }
 
 /// What runs JavaScript within the component.
@@ -59,7 +62,23 @@ impl Manifest {
             "name = {:?}: 1 to 64 lower-case letters, digits and '-' are allowed",
             plugin.name
         );
+        ensure!(
+            !plugin.lookup || plugin.kind == PolicyKind::Auth,
+            "lookup = true: only auth policies look things up, and this is kind = \"{}\"",
+            plugin.kind
+        );
+        ensure!(
+            plugin.engine.is_none() || plugin.language == Language::Javascript,
+            "engine is for language = \"javascript\", and this is \"{}\"",
+            plugin.language.label()
+        );
         Ok(plugin)
+    }
+
+    /// The world of the contract that it targets.
+    pub(super) fn world(&self) -> String {
+        let lookup = if self.lookup { "-lookup" } else { "" };
+        format!("{}-policy{lookup}", self.kind)
     }
 
     /// The built component's file name.
@@ -81,9 +100,18 @@ mod tests {
             (good.replace("auth", "pay"), "vardiff"),
             (good.replace("\"c\"", "\"cobol\""), "python"),
             (format!("{good}nmae = 1\n"), "nmae"),
+            (format!("{good}engine = \"quickjs\"\n"), "engine is for language"),
+            (format!("{good}lookup = true\n").replace("auth", "payout"), "only auth policies"),
         ] {
             let error = format!("{:#}", Manifest::parse(&text).unwrap_err());
             assert!(error.contains(part), "{error} says {part}");
         }
+    }
+
+    #[test]
+    fn a_policy_that_looks_things_up_targets_a_world_of_its_own() {
+        let text = "[plugin]\nname = \"a\"\nkind = \"auth\"\nlanguage = \"python\"\n";
+        assert_eq!(Manifest::parse(text).unwrap().world(), "auth-policy");
+        assert_eq!(Manifest::parse(&format!("{text}lookup = true\n")).unwrap().world(), "auth-policy-lookup");
     }
 }

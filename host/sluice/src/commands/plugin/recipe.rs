@@ -1,6 +1,5 @@
 //! How each language's plugin is built: the same steps as an author would type, with pinned tools.
 
-use std::env;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use bitcoin::hashes::sha256;
 use wit_component::ComponentEncoder;
 
+use super::compiled::user_cache;
 use super::manifest::{Engine, Manifest};
 use super::rust;
 use super::workshop::{Prerequisite, require, step, tool};
@@ -19,6 +19,9 @@ use crate::cli::Language;
 /// Loading tools from a registry; the largest (zig) has 80 MB.
 const INSTALL_LIMIT: Duration = Duration::from_secs(900);
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
+
+/// Beside what the tool says, which may be anything.
+const FIRST_BUILD: &str = "the first build loads the language's tools and needs a network";
 
 const PYTHON: [Prerequisite; 2] = [
     Prerequisite {
@@ -82,7 +85,7 @@ fn componentize(module: &[u8]) -> Result<Vec<u8>> {
 /// The toolchain lies in the plugin's directory, as npm has it.
 fn javascript(place: &Place<'_>, out: &mut dyn Write) -> Result<Vec<u8>> {
     require(&NODE)?;
-    let tools = match place.manifest.engine {
+    let tools = match place.manifest.engine.unwrap_or_default() {
         Engine::Quickjs => ".",
         Engine::Starlingmonkey => "starlingmonkey",
     };
@@ -100,7 +103,8 @@ fn javascript(place: &Place<'_>, out: &mut dyn Write) -> Result<Vec<u8>> {
             "--no-fund",
             "--loglevel=error",
         ]);
-        step(out, "install the tools that package-lock.json names", &mut npm, INSTALL_LIMIT)?;
+        step(out, "install the tools that package-lock.json names", &mut npm, INSTALL_LIMIT)
+            .context(FIRST_BUILD)?;
         fs::write(&installed, wanted).with_context(|| format!("failed to write {}", installed.display()))?;
     }
     // build.mjs writes it aside and renames it; the bytes are taken from there.
@@ -110,7 +114,7 @@ fn javascript(place: &Place<'_>, out: &mut dyn Write) -> Result<Vec<u8>> {
 
 fn python(place: &Place<'_>, out: &mut dyn Write) -> Result<Vec<u8>> {
     let venv = venv(place, out)?;
-    let world = format!("{}-policy", place.manifest.kind);
+    let world = place.manifest.world();
     let componentize_py = venv.join("bin/componentize-py");
     let command = || {
         let mut command = tool(&componentize_py, place.dir);
@@ -119,14 +123,18 @@ fn python(place: &Place<'_>, out: &mut dyn Write) -> Result<Vec<u8>> {
         command
     };
     if !place.dir.join("bindings").exists() {
+        // Aside and renamed: what an interrupted build left is no bindings.
+        let aside = place.dir.join(".bindings.new");
+        let _ = fs::remove_dir_all(&aside);
         let mut bindings = command();
-        bindings.args(["bindings", "bindings"]);
+        bindings.args(["bindings", ".bindings.new"]);
         step(
             out,
             "write the contract's types for editors and tests to bindings/",
             &mut bindings,
             BUILD_LIMIT,
         )?;
+        fs::rename(&aside, place.dir.join("bindings")).context("failed to write bindings/")?;
     }
     let aside = format!(".{}.new", place.manifest.component());
     let mut make = command();
@@ -189,6 +197,7 @@ fn venv(place: &Place<'_>, out: &mut dyn Write) -> Result<PathBuf> {
         return Ok(venv);
     }
     let _ = fs::remove_dir_all(&venv);
+    // Not in the plugin's directory, whose files would stand before the library's.
     let mut make = Command::new("python3");
     step(out, "make an environment for the tools", make.args(["-m", "venv"]).arg(&venv), INSTALL_LIMIT)?;
     let mut pip = Command::new(venv.join("bin/python"));
@@ -203,17 +212,15 @@ fn venv(place: &Place<'_>, out: &mut dyn Write) -> Result<PathBuf> {
         "-r",
     ]);
     let what = format!("install the tools that requirements.txt names to {}", venv.display());
-    step(out, &what, pip.arg(&requirements), INSTALL_LIMIT)?;
+    step(out, &what, pip.arg(&requirements), INSTALL_LIMIT).context(FIRST_BUILD)?;
     File::create(&ready).with_context(|| format!("failed to write {}", ready.display()))?;
     Ok(venv)
 }
 
 /// `--tools`, or the user's cache directory, or one within the plugin's own.
 pub(super) fn tools_dir(given: Option<&Path>, dir: &Path) -> PathBuf {
-    let of = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = || of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
     given.map_or_else(
-        || cache().map_or_else(|| dir.join(".toolchain"), |cache| cache.join("sluice/tools")),
+        || user_cache().map_or_else(|| dir.join(".toolchain"), |cache| cache.join("tools")),
         Path::to_path_buf,
     )
 }

@@ -7,7 +7,9 @@ use sluice_core::policy::PolicyKind;
 use sluice_policy::Loader;
 use sluice_policy::conformance::{self, Check};
 
-use super::asking::{Candidate, NONE, ScenarioFile, Scratch};
+use super::Code;
+use super::asking::{Candidate, NONE, ScenarioFile};
+use crate::app;
 use crate::cli::{TestPlugin, exit};
 use crate::commands::printable;
 
@@ -34,8 +36,8 @@ struct Group {
 /// A file that is no plugin.
 pub(super) fn run(args: &TestPlugin, out: &mut dyn Write) -> anyhow::Result<u8> {
     let candidate = Candidate::read(&args.file, args.scenarios.as_deref())?;
-    let scratch = Scratch::new("test");
-    let loader = scratch.loader("code")?;
+    let code = Code::of(&candidate.wasm);
+    let loader = Loader::new(code.dir(), app::compiler()?, bitcoin::Network::Bitcoin)?;
     let (from, settings) = candidate.settings(args.settings.as_deref(), &loader)?;
     let contract = conformance::conformance(&candidate.wasm, candidate.kind, &settings, &loader);
     let mut groups = vec![Group { name: "contract".to_owned(), checks: contract }];

@@ -1,18 +1,19 @@
 //! Running the tools that build a plugin: one after the other, shown, and never for ever.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
-/// How often a tool is looked at.
-const POLL: Duration = Duration::from_millis(30);
+use super::running::{Running, Stopped};
+
 /// How often it is said that a tool is still at work.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a tool may take to say its version.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// A program that must be there beforehand.
 pub(super) struct Prerequisite {
@@ -38,19 +39,41 @@ pub(super) fn require(all: &[Prerequisite]) -> anyhow::Result<()> {
 fn missing(wanted: &Prerequisite) -> Option<String> {
     let Prerequisite { program, arguments, at_least: (major, minor), how } = wanted;
     let shown = format!("{program} {}", arguments.join(" "));
-    let output = match Command::new(program).args(*arguments).stdin(Stdio::null()).output() {
+    let output = match said(Command::new(program).args(*arguments)) {
         Ok(output) if output.status.success() => output,
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().last().unwrap_or_default();
             return Some(format!("`{shown}` fails ({last}): {how}"));
         }
-        Err(error) => return Some(format!("{program} is missing ({error}): {how}")),
+        Err(error) if is_missing(&error) => return Some(format!("{program} is missing: {how}")),
+        Err(error) => return Some(format!("`{shown}` fails ({error:#}): {how}")),
     };
     let text = String::from_utf8_lossy(&output.stdout);
     let found = version(&text)?;
     (found < (*major, *minor))
         .then(|| format!("{program} is {}.{}, {major}.{minor} or later is needed: {how}", found.0, found.1))
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// What a tool prints.
+///
+/// # Errors
+/// It does not start, or takes longer than [`ANSWER_LIMIT`].
+pub(super) fn said(command: &mut Command) -> anyhow::Result<Output> {
+    let mut running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    running.wait(ANSWER_LIMIT, |_| Ok(())).map_err(|stopped| anyhow!(told(&stopped, ANSWER_LIMIT)))?;
+    Ok(running.printed()?)
+}
+
+fn told(stopped: &Stopped, limit: Duration) -> String {
+    match stopped {
+        Stopped::Late => format!("it took longer than {} s and was stopped", limit.as_secs_f64()),
+        Stopped::Lost(error) => error.to_string(),
+    }
 }
 
 /// The first `MAJOR.MINOR` in a text.
@@ -73,30 +96,21 @@ pub(super) fn step(
 ) -> anyhow::Result<()> {
     writeln!(out, "{what} ...")?;
     out.flush()?;
-    let began = Instant::now();
-    let mut told = began;
     let program = command.get_program().display().to_string();
-    let mut child = command
-        .stdin(Stdio::null())
-        .spawn()
-        .with_context(|| format!("failed to {what}: {program} did not start"))?;
-    let status = loop {
-        if let Some(status) = child.try_wait().with_context(|| format!("failed to {what}"))? {
-            break status;
+    let mut running =
+        Running::start(command).with_context(|| format!("failed to {what}: {program} did not start"))?;
+    let mut next = PATIENCE;
+    let look = |passed: Duration| {
+        if passed < next {
+            return Ok(());
         }
-        if began.elapsed() >= limit {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!("failed to {what}: {program} took longer than {} s and was stopped", limit.as_secs());
-        }
-        if told.elapsed() >= PATIENCE {
-            told = Instant::now();
-            writeln!(out, "{what}: {} s so far", began.elapsed().as_secs())?;
-            out.flush()?;
-        }
-        thread::sleep(POLL);
+        next += PATIENCE;
+        writeln!(out, "{what}: {} s so far", passed.as_secs())?;
+        out.flush()
     };
+    let status = running
+        .wait(limit, look)
+        .map_err(|stopped| anyhow!("failed to {what}: {program}: {}", told(&stopped, limit)))?;
     if !status.success() {
         bail!("failed to {what}: {program} ended with {status}; what it said is above");
     }
@@ -112,6 +126,8 @@ pub(super) fn tool(program: impl AsRef<OsStr>, dir: &Path) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -133,7 +149,7 @@ mod tests {
         let all = [wanted("sh", (3, 11)), wanted("no-such-program-here", (1, 0)), wanted("sh", (3, 10))];
         let error = require(&all).unwrap_err().to_string();
         assert!(error.contains("sh is 3.10, 3.11 or later is needed: ask for it"), "{error}");
-        assert!(error.contains("no-such-program-here is missing"), "{error}");
+        assert!(error.contains("no-such-program-here is missing: ask for it"), "{error}");
         assert_eq!(error.lines().count(), 3, "{error}");
     }
 
@@ -146,5 +162,19 @@ mod tests {
         let limit = Duration::from_millis(50);
         let stopped = step(&mut out, "wait", Command::new("sleep").arg("60"), limit).unwrap_err();
         assert!(stopped.to_string().contains("was stopped"), "{stopped}");
+    }
+
+    #[test]
+    fn what_a_stopped_tool_has_started_ends_with_it() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & sleep 600"]).stdout(writer);
+        let limit = Duration::from_millis(50);
+        assert!(step(&mut Vec::new(), "wait", &mut command, limit).is_err());
+        // The end of the pipe is seen when nobody is left who could write to it.
+        drop(command);
+        let mut written = Vec::new();
+        reader.read_to_end(&mut written).unwrap();
+        assert!(written.is_empty(), "{written:?}");
     }
 }

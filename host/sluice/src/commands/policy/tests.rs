@@ -13,7 +13,15 @@ fn times_are_utc_dates() {
 fn status_tells_of_the_shadow_the_pin_and_the_history() {
     let told = json!([
         {"kind": "auth", "policy": {"name": "a", "version": "1", "hash": "ab".repeat(32), "generation": 3,
-            "state": "active", "pinned": true, "held": "cd".repeat(32),
+            "state": "active", "pinned": true, "held": "cd".repeat(32), "queue_full": 5,
+            "budgets": sluice_policy::Budgets {
+                memory_bytes: sluice_policy::Budget { used: 3 << 20, limit: 256 << 20 },
+                ..Default::default()
+            },
+            "last_failure": {"at": 0, "generation": 3, "cause": "fuel", "why": "it used up its fuel",
+                "said": "hello\u{1b}[2J"},
+            "generations": [{"generation": 3, "hash": "ab".repeat(32), "calls": 12, "traps": 2, "log_dropped": 137,
+                "traps_by_cause": {"fuel": 2, "memory": 0}, "latency": {"p99_micros": 8}}],
             "shadow": {"name": "b", "version": "2", "hash": "ef".repeat(32), "state": "comparing", "agreed": 7,
                 "compared": 9, "differed": 2, "dropped": 4, "latency": {"mean_nanos": 2500},
                 "examples": [{"input": "alice\u{1b}[2J", "live": "x", "shadow": "y"}]}},
@@ -24,6 +32,14 @@ fn status_tells_of_the_shadow_the_pin_and_the_history() {
     show(&told, Some(PolicyKind::Auth), false, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("pinned; cdcdcdcdcdcd is not applied"), "{text}");
+    for line in [
+        "memory 3 MiB of 256 MiB",
+        "default given: 0 while backing off, 5 with the queue full",
+        "last failure 1970-01-01 00:00:00, generation 3, fuel: it used up its fuel; it last said: hello",
+        "generation 3 (abababababab): 12 calls, 8 us at p99, 2 traps, 137 log lines dropped (stopped for fuel)",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
     assert!(text.contains("7 of 9 agree, 2 differ, 4 dropped, 3 us a call"), "{text}");
     assert!(text.contains("1970-01-01 00:00:00 pinned abababababab by uid 1000: audit"), "{text}");
     assert!(!text.contains('\u{1b}') && !text.contains("payout"), "{text}");

@@ -85,13 +85,8 @@ fn known(next: &NextBlock) -> String {
         (false, 0) => "The coinbase has no output for this account; what it earns is owed to it.".to_owned(),
         (false, _) => format!("An output of the coinbase pays it {output}."),
     };
-    let by = policy.as_ref().map_or(
-        "The payout policy does not answer: this is its last word.".to_owned(),
-        |by| {
-            let (name, version, hash) = (escaped(&by.name), escaped(&by.version), hash(&by.hash));
-            format!("As {name} {version} ({hash}) divides the work so far.")
-        },
-    );
+    let (name, version, hash) = (escaped(&policy.name), escaped(&policy.version), hash(&policy.hash));
+    let by = format!("As {name} {version} ({hash}) divides the work so far.");
     format!(
         r#"<p>It would bring {reward} BTC, and this account {credit} of it. {note}</p><p class="note">{by}</p>"#
     )

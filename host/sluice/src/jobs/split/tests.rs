@@ -448,7 +448,7 @@ async fn a_preview_is_what_the_present_coinbase_pays() {
     let part = REWARD / u64::from(ACCOUNTS);
     assert_eq!((preview.credit.to_sat(), preview.reward.to_sat()), (part, REWARD));
     assert_eq!(preview.coinbase_output.map(Amount::to_sat), paid(&job, "account0"));
-    assert_eq!(preview.policy.unwrap().hash, "native");
+    assert_eq!(preview.policy.hash, "native");
     // All are credited the same; not all have an output.
     let mut outputs = 0;
     for number in 0..ACCOUNTS {
@@ -460,6 +460,18 @@ async fn a_preview_is_what_the_present_coinbase_pays() {
     let preview = pool.splitter.preview(&stranger).await.unwrap();
     assert_eq!((preview.credit, preview.coinbase_output), (Amount::ZERO, None));
     assert_eq!(pool.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_a_preview_works_out_is_not_what_the_coinbase_pays() {
+    let pool = Pool::new(PLAN, false, HOUR);
+    let mut posting = pool.join("alice", "");
+    pool.template(1);
+    let job = job(&mut posting, 1).await;
+    let present = pool.splitter.present().unwrap();
+    let nobody = pool.splitter.fit(&present.template, Class::DEFAULT, &Claims::new(&[], &Owed::new()));
+    assert_ne!(nobody[..], job.payments[..]);
+    assert_eq!(pool.splitter.paid(present.round).as_deref(), Some(&job.payments[..]));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use bitcoin::hashes::Hash;
 use bitcoin::{Amount, BlockHash, CompactTarget, Network};
 use sluice_core::coinbase::{Payment, PoolMark, parse_address};
 use sluice_core::extranonce::ResumeToken;
-use sluice_core::ids::{AccountName, TemplateId};
+use sluice_core::ids::{AccountName, ChannelId, TemplateId};
 use sluice_core::job::{TipNumber, Work};
 use sluice_core::policy::PolicyFailure;
 use sluice_core::policy::auth::{AuthPolicy, Grant, Login, Refusal};
@@ -275,6 +275,53 @@ async fn reading_goes_on_while_a_policy_thinks_about_a_login() {
     assert_eq!(peer.ask("open 4").await, "opened 4 false");
     peer.signal.send(()).unwrap();
     assert_eq!(peer.hear().await, "authorized 1 false");
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_is_noticed_while_its_session_waits_for_a_login() {
+    // V1-21: what nobody waits for any more keeps no place.
+    let mut peer = Peer::connect(false, 10);
+    assert_eq!(peer.ask("login 1 slow; reserve 2").await, "reserved 2 true");
+    peer.say("still").await;
+    assert!(peer.places.enter().is_err());
+    peer.writer.shutdown().await.unwrap();
+    let ended = tokio::time::timeout(SOON, &mut peer.driver).await;
+    assert_eq!(ended.expect("an end in time").unwrap(), Close::Peer);
+    assert!(peer.places.enter().is_ok());
+    assert_eq!(peer.free(), peer.channels_limit);
+    peer.signal.send(()).unwrap();
+}
+
+async fn poll_once(
+    pending: &mut Pending,
+    stream: &mut DuplexStream,
+    session: &mut Parrot,
+) -> Poll<io::Result<Moved>> {
+    let now = Clock::start().now();
+    poll_fn(|context| Poll::Ready(pending.poll_move(context, stream, session, || now))).await
+}
+
+#[tokio::test]
+async fn little_is_read_while_a_session_wants_nothing_and_nothing_is_lost() {
+    let (mut here, mut there) = tokio::io::duplex(64 * 1024);
+    let (mut pending, mut parrot) = (Pending::default(), Parrot::default());
+    let now = Clock::start().now();
+    parrot.receive(now, b"still\n");
+    here.write_all(&[b'\n'; 10_000]).await.unwrap();
+    let moved = poll_once(&mut pending, &mut there, &mut parrot).await;
+    assert!(matches!(moved, Poll::Ready(Ok(Moved::Read(4096)))), "{moved:?}");
+    let moved = poll_once(&mut pending, &mut there, &mut parrot).await;
+    assert!(moved.is_pending(), "{moved:?}");
+    assert_eq!(pending.input.len(), 4096);
+    parrot.answer(now, Answer::Opened(ChannelId(1), None));
+    pending.feed(&mut parrot, now);
+    assert_eq!(pending.input.len(), 0);
+    let moved = poll_once(&mut pending, &mut there, &mut parrot).await;
+    assert!(matches!(moved, Poll::Ready(Ok(Moved::Read(5904)))), "{moved:?}");
+    parrot.receive(now, b"still\n");
+    drop(here);
+    let moved = poll_once(&mut pending, &mut there, &mut parrot).await;
+    assert!(matches!(moved, Poll::Ready(Ok(Moved::EndOfFile))), "{moved:?}");
 }
 
 #[tokio::test]

@@ -30,12 +30,12 @@ fn waits_in_the_mempool_then_is_in_a_block_without_any_index() {
     let txid = transaction.compute_txid();
     assert!(matches!(search(&chain, Some(txid), &[coin], at(290)), Found::Nothing { whole: true, .. }));
     chain.mempool.push(transaction.clone());
-    let Found::Asked(seen) = search(&chain, Some(txid), &[coin], at(290)) else { panic!("it waits") };
+    let Found::Seen(seen) = search(&chain, Some(txid), &[coin], at(290)) else { panic!("it waits") };
     assert_eq!((seen.txid, seen.block), (txid, None));
     chain.mempool.clear();
     chain.mine(vec![TxOut::NULL], vec![transaction.clone()]);
     chain.mine_empty(5);
-    let Found::Asked(seen) = search(&chain, Some(txid), &[], at(290)) else { panic!("it is in a block") };
+    let Found::Seen(seen) = search(&chain, Some(txid), &[], at(290)) else { panic!("it is in a block") };
     let block = seen.block.unwrap();
     assert_eq!((seen.transaction, block.height, block.confirmations), (transaction, 301, Some(6)));
 }
@@ -61,7 +61,7 @@ fn an_index_spares_the_search() {
     chain.mine_empty(2);
     chain.index = true;
     let found = search(&chain, Some(transaction.compute_txid()), &[coin], at(0));
-    assert!(matches!(found, Found::Asked(Sighting { block: Some(_), .. })));
+    assert!(matches!(found, Found::Seen(Sighting { block: Some(_), .. })));
     assert_eq!(chain.read.get(), 0);
 }
 
@@ -70,13 +70,11 @@ fn another_transaction_with_the_coin_is_found_in_mempool_and_chain() {
     let (mut chain, coin) = chain(200);
     let (ours, other) = (pay(coin, 2).compute_txid(), pay(coin, 3));
     chain.mempool.push(other.clone());
-    let Found::Spender { coin: spent, by } = search(&chain, Some(ours), &[coin], at(195)) else {
-        panic!("seen")
-    };
-    assert_eq!((spent, by.txid, by.block), (coin, other.compute_txid(), None));
+    let Found::Seen(by) = search(&chain, Some(ours), &[coin], at(195)) else { panic!("seen") };
+    assert_eq!((by.txid, by.block), (other.compute_txid(), None));
     chain.mempool.clear();
     chain.mine(vec![TxOut::NULL], vec![other.clone()]);
-    let Found::Spender { by, .. } = search(&chain, Some(ours), &[coin], at(195)) else { panic!("seen") };
+    let Found::Seen(by) = search(&chain, Some(ours), &[coin], at(195)) else { panic!("seen") };
     assert_eq!((by.txid, by.block.unwrap().height), (other.compute_txid(), 201));
     // A reorganisation takes it away again.
     chain.lose_tip();

@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Imported Functions from `sluice:policy/lookup@0.1.1`
+
+__attribute__((__import_module__("sluice:policy/lookup@0.1.1"), __import_name__("fetch")))
+extern void __wasm_import_lookup_fetch(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
 // Imported Functions from `sluice:policy/log@0.1.1`
 
 __attribute__((__import_module__("sluice:policy/log@0.1.1"), __import_name__("write")))
@@ -163,6 +168,53 @@ static uint8_t RET_AREA[(64+6*sizeof(void*))];
 
 // Helper Functions
 
+void policy_list_u8_free(policy_list_u8_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    uint8_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
+void policy_option_list_u8_free(policy_option_list_u8_t *ptr) {
+  if (ptr->is_some) {
+    policy_list_u8_free(&ptr->val);
+  }
+}
+
+void lookup_request_free(lookup_request_t *ptr) {
+  policy_string_free(&ptr->url);
+  policy_option_list_u8_free(&ptr->body);
+  policy_string_free(&ptr->content_type);
+}
+
+void lookup_answer_free(lookup_answer_t *ptr) {
+  policy_list_u8_free(&ptr->body);
+}
+
+void lookup_failure_free(lookup_failure_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      policy_string_free(&ptr->val.denied);
+      break;
+    }
+    case 1: {
+      policy_string_free(&ptr->val.unavailable);
+      break;
+    }
+  }
+}
+
+void lookup_result_answer_failure_free(lookup_result_answer_failure_t *ptr) {
+  if (!ptr->is_err) {
+    lookup_answer_free(&ptr->val.ok);
+  } else {
+    lookup_failure_free(&ptr->val.err);
+  }
+}
+
 void types_client_free(types_client_t *ptr) {
   policy_string_free(&ptr->listener);
   policy_string_free(&ptr->address);
@@ -290,6 +342,63 @@ void policy_string_free(policy_string_t *ret) {
 }
 
 // Component Adapters
+
+bool lookup_fetch(lookup_request_t *request, lookup_answer_t *ret, lookup_failure_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  int32_t option;
+  uint8_t * option1;
+  size_t option2;
+  if (((*request).body).is_some) {
+    const policy_list_u8_t *payload0 = &((*request).body).val;
+    option = 1;
+    option1 = (uint8_t *) (*payload0).ptr;
+    option2 = (*payload0).len;
+  } else {
+    option = 0;
+    option1 = 0;
+    option2 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_lookup_fetch((uint8_t *) ((*request).url).ptr, ((*request).url).len, option, option1, option2, (uint8_t *) ((*request).content_type).ptr, ((*request).content_type).len, ptr);
+  lookup_result_answer_failure_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (lookup_answer_t) {
+        (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + sizeof(void*)))),
+        (policy_list_u8_t) (policy_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (4*sizeof(void*)))),
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      lookup_failure_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.denied = (policy_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+        case 1: {
+          variant.val.unavailable = (policy_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
 
 void log_write(log_level_t level, policy_string_t *message) {
   __wasm_import_log_write((int32_t) level, (uint8_t *) (*message).ptr, (*message).len);

@@ -14,6 +14,59 @@ typedef struct policy_string_t {
   size_t len;
 } policy_string_t;
 
+typedef struct {
+  uint8_t *ptr;
+  size_t len;
+} policy_list_u8_t;
+
+typedef struct {
+  bool is_some;
+  policy_list_u8_t val;
+} policy_option_list_u8_t;
+
+typedef struct lookup_request_t {
+  // Absolute, `http` or `https`, at most 2048 bytes of the characters of RFC 3986 (everything else percent-encoded),
+  // without user and fragment, and without a segment `.` or `..`, however it is encoded. It has to begin with a granted
+  // prefix, up to the end of a segment. A secret does not belong here: URLs reach logs.
+  policy_string_t   url;
+  // None: GET. Else POST of this body, at most 64 KiB, with `content-type`.
+  policy_option_list_u8_t   body;
+  // Of the body, at most 100 bytes; empty: `application/json`.
+  policy_string_t   content_type;
+} lookup_request_t;
+
+typedef struct lookup_answer_t {
+  // As the service sent it: 200 to 499. 3xx is answered as it is, never followed.
+  uint16_t   status;
+  // At most what the configuration allows.
+  policy_list_u8_t   body;
+  // The service fails now and this is what it said earlier, within the lifetime the operator allows for that.
+  bool   stale;
+} lookup_answer_t;
+
+// The text, at most 200 bytes, is for the log.
+typedef struct lookup_failure_t {
+  uint8_t tag;
+  union {
+    policy_string_t     denied;
+    policy_string_t     unavailable;
+  } val;
+} lookup_failure_t;
+
+// No grant covers the URL, the request breaks a rule above, or this login has made 8 already.
+#define LOOKUP_FAILURE_DENIED 0
+// No answer in time, none at all, one of 500 and above, or one that is too large, and no stale one at hand: where
+// the login cannot be judged without, answer `try-later`.
+#define LOOKUP_FAILURE_UNAVAILABLE 1
+
+typedef struct {
+  bool is_err;
+  union {
+    lookup_answer_t ok;
+    lookup_failure_t err;
+  } val;
+} lookup_result_answer_failure_t;
+
 typedef uint8_t log_level_t;
 
 #define LOG_LEVEL_DEBUG 0
@@ -21,13 +74,14 @@ typedef uint8_t log_level_t;
 #define LOG_LEVEL_WARN 2
 #define LOG_LEVEL_ERROR 3
 
-// Pool difficulty: 1.0 is the target 0xffff * 2^208, about 2^32 hashes. Finite, from 2^-32 to 2^128.
+// Pool difficulty: 1.0 is the target 0xffff * 2^208, about 2^32 hashes. Finite, from 2^-32 to 2^128; an answer with
+// another one is refused.
 typedef double types_difficulty_t;
 
 // Milliseconds since 1970-01-01 UTC, by the host's wall clock: it may step.
 typedef uint64_t types_timestamp_t;
 
-// Satoshis: at most 21e14.
+// Satoshis, 1e-8 of a bitcoin: at most 21e14.
 typedef uint64_t types_sats_t;
 
 typedef uint8_t types_protocol_t;
@@ -40,7 +94,7 @@ typedef struct types_client_t {
   types_protocol_t   protocol;
   // Name of the listener it came in on, as in the configuration.
   policy_string_t   listener;
-  // IP address without port.
+  // IP address without port. Behind a proxy that says so (PROXY protocol) the miner's, not the proxy's.
   policy_string_t   address;
   // SV1 user agent; SV2 vendor and firmware. Empty where not given.
   policy_string_t   agent;
@@ -48,7 +102,7 @@ typedef struct types_client_t {
   policy_string_t   hardware;
 } types_client_t;
 
-// An answer that is none. The text, at most 1024 bytes, is for the operator: say what is wrong and what is allowed.
+// An answer that is none. The text, at most 1000 bytes, is for the operator: say what is wrong and what is allowed.
 typedef struct types_policy_error_t {
   uint8_t tag;
   union {
@@ -58,23 +112,25 @@ typedef struct types_policy_error_t {
   } val;
 } types_policy_error_t;
 
-// From `configure`: these settings cannot be used. The host keeps what was running.
+// From `configure`: these settings cannot be used. The host keeps what was running. Elsewhere it is `bad-input`.
 #define TYPES_POLICY_ERROR_BAD_SETTINGS 0
-// This call's arguments are beyond the policy. The host applies its default for this call.
+// This call's arguments are beyond the policy. The host applies its default for this call, and holds nothing against
+// the policy. From `configure` it is `bad-settings`.
 #define TYPES_POLICY_ERROR_BAD_INPUT 1
-// The policy itself is broken. Counts against its error budget, like a trap.
+// The policy itself is broken. Costs the instance, like a trap.
 #define TYPES_POLICY_ERROR_INTERNAL 2
 
 typedef types_policy_error_t exports_lifecycle_policy_error_t;
 
 typedef struct exports_lifecycle_descriptor_t {
-  // Lower case, digits and '-'; 1 to 64 bytes.
+  // Lower case, digits and '-'; 1 to 64 bytes, the rest is cut. Another one is refused.
   policy_string_t   name;
   // Any text of at most 64 bytes; `MAJOR.MINOR.PATCH` by custom.
   policy_string_t   version;
   // One line of at most 200 bytes.
   policy_string_t   summary;
-  // JSON Schema of the settings, or empty. At most 64 KiB.
+  // JSON Schema of the settings, or empty. At most 64 KiB, more is refused. For people and tools: the plugin checks its
+  // settings itself.
   policy_string_t   settings_schema;
   // Format of what `memo` holds; memos are carried over a reload only between equal numbers. 0 where there are none.
   uint32_t   memo_format;
@@ -118,7 +174,8 @@ typedef struct exports_auth_grant_t {
   // Where this account is paid, if the login says so. The host checks it against its network and refuses the login
   // where it does not fit.
   policy_option_string_t   payout_address;
-  // Wishes for vardiff. The host keeps them between the floor and the ceiling of the listener.
+  // Wishes for vardiff. The host keeps them between the floor and the ceiling of the listener. A minimum above the
+  // maximum is refused.
   exports_auth_option_difficulty_t   start_difficulty;
   exports_auth_option_difficulty_t   minimum_difficulty;
   exports_auth_option_difficulty_t   maximum_difficulty;
@@ -150,9 +207,13 @@ typedef struct {
   } val;
 } exports_auth_result_grant_refusal_t;
 
+// Imported Functions from `sluice:policy/lookup@0.1.1`
+extern bool lookup_fetch(lookup_request_t *request, lookup_answer_t *ret, lookup_failure_t *err);
+
 // Imported Functions from `sluice:policy/log@0.1.1`
-// Writes a line to the host's log, marked with the plugin's name. Bounded in length, in lines per call and in lines
-// per second; what is beyond is cut or dropped and counted. A panic hook that writes here turns a bare
+// Writes a line to the host's log, marked with the plugin's name. At most 1024 bytes, 32 lines in a call and 50 in a
+// second of all instances together, where the configuration says nothing else; what is beyond is cut or dropped and
+// counted. The last line of a call is told with its trap, so a panic hook that writes here turns a bare
 // "unreachable" into a message.
 extern void log_write(log_level_t level, policy_string_t *message);
 
@@ -165,6 +226,18 @@ bool exports_lifecycle_self_test(exports_lifecycle_policy_error_t *err);
 bool exports_auth_authorize(exports_auth_login_t *login, exports_auth_grant_t *ret, exports_auth_refusal_t *err);
 
 // Helper Functions
+
+void policy_list_u8_free(policy_list_u8_t *ptr);
+
+void policy_option_list_u8_free(policy_option_list_u8_t *ptr);
+
+void lookup_request_free(lookup_request_t *ptr);
+
+void lookup_answer_free(lookup_answer_t *ptr);
+
+void lookup_failure_free(lookup_failure_t *ptr);
+
+void lookup_result_answer_failure_free(lookup_result_answer_failure_t *ptr);
 
 void types_client_free(types_client_t *ptr);
 

@@ -21,13 +21,14 @@ typedef uint8_t log_level_t;
 #define LOG_LEVEL_WARN 2
 #define LOG_LEVEL_ERROR 3
 
-// Pool difficulty: 1.0 is the target 0xffff * 2^208, about 2^32 hashes. Finite, from 2^-32 to 2^128.
+// Pool difficulty: 1.0 is the target 0xffff * 2^208, about 2^32 hashes. Finite, from 2^-32 to 2^128; an answer with
+// another one is refused.
 typedef double types_difficulty_t;
 
 // Milliseconds since 1970-01-01 UTC, by the host's wall clock: it may step.
 typedef uint64_t types_timestamp_t;
 
-// Satoshis: at most 21e14.
+// Satoshis, 1e-8 of a bitcoin: at most 21e14.
 typedef uint64_t types_sats_t;
 
 typedef uint8_t types_protocol_t;
@@ -40,7 +41,7 @@ typedef struct types_client_t {
   types_protocol_t   protocol;
   // Name of the listener it came in on, as in the configuration.
   policy_string_t   listener;
-  // IP address without port.
+  // IP address without port. Behind a proxy that says so (PROXY protocol) the miner's, not the proxy's.
   policy_string_t   address;
   // SV1 user agent; SV2 vendor and firmware. Empty where not given.
   policy_string_t   agent;
@@ -48,7 +49,7 @@ typedef struct types_client_t {
   policy_string_t   hardware;
 } types_client_t;
 
-// An answer that is none. The text, at most 1024 bytes, is for the operator: say what is wrong and what is allowed.
+// An answer that is none. The text, at most 1000 bytes, is for the operator: say what is wrong and what is allowed.
 typedef struct types_policy_error_t {
   uint8_t tag;
   union {
@@ -58,23 +59,25 @@ typedef struct types_policy_error_t {
   } val;
 } types_policy_error_t;
 
-// From `configure`: these settings cannot be used. The host keeps what was running.
+// From `configure`: these settings cannot be used. The host keeps what was running. Elsewhere it is `bad-input`.
 #define TYPES_POLICY_ERROR_BAD_SETTINGS 0
-// This call's arguments are beyond the policy. The host applies its default for this call.
+// This call's arguments are beyond the policy. The host applies its default for this call, and holds nothing against
+// the policy. From `configure` it is `bad-settings`.
 #define TYPES_POLICY_ERROR_BAD_INPUT 1
-// The policy itself is broken. Counts against its error budget, like a trap.
+// The policy itself is broken. Costs the instance, like a trap.
 #define TYPES_POLICY_ERROR_INTERNAL 2
 
 typedef types_policy_error_t exports_lifecycle_policy_error_t;
 
 typedef struct exports_lifecycle_descriptor_t {
-  // Lower case, digits and '-'; 1 to 64 bytes.
+  // Lower case, digits and '-'; 1 to 64 bytes, the rest is cut. Another one is refused.
   policy_string_t   name;
   // Any text of at most 64 bytes; `MAJOR.MINOR.PATCH` by custom.
   policy_string_t   version;
   // One line of at most 200 bytes.
   policy_string_t   summary;
-  // JSON Schema of the settings, or empty. At most 64 KiB.
+  // JSON Schema of the settings, or empty. At most 64 KiB, more is refused. For people and tools: the plugin checks its
+  // settings itself.
   policy_string_t   settings_schema;
   // Format of what `memo` holds; memos are carried over a reload only between equal numbers. 0 where there are none.
   uint32_t   memo_format;
@@ -106,9 +109,9 @@ typedef struct exports_payout_window_t {
 
 // Since our last block (proportional).
 #define EXPORTS_PAYOUT_WINDOW_ROUND 0
-// The last so many times the network difficulty of work (PPLNS). Above 0, at most 1000.
+// The last so many times the network difficulty of work (PPLNS). Above 0, at most 1000; another plan is refused.
 #define EXPORTS_PAYOUT_WINDOW_WORK 1
-// The last so many milliseconds. Above 0, at most 90 days.
+// The last so many milliseconds. Above 0, at most 90 days; another plan is refused.
 #define EXPORTS_PAYOUT_WINDOW_DURATION_MS 2
 // None: contributions are empty. For solo, and where shares are paid as they come (PPS, FPPS): see `accrue`.
 #define EXPORTS_PAYOUT_WINDOW_NONE 3
@@ -117,7 +120,7 @@ typedef struct exports_payout_plan_t {
   exports_payout_window_t   window;
   // The split depends on who finds the block (solo): every account mines to a coinbase of its own.
   bool   per_finder;
-  // `accrue` is to be called.
+  // `accrue` is to be called. Where this is false it never is.
   bool   accrues;
   // A block's coinbase also pays what accounts are owed from before (dust, what had no room), the largest first, as far
   // as room and reward allow. For schemes that pay in the coinbase.
@@ -150,7 +153,7 @@ typedef struct exports_payout_round_t {
   exports_payout_difficulty_t   network_difficulty;
   // Account that found, or would find, the block. Empty where the split does not depend on it, and for the house.
   policy_string_t   finder;
-  // Difficulty that one unit of work stands for.
+  // Difficulty that one unit of work stands for. Above 0.
   double   work_unit;
   // One for each account with work in the window, sorted by account.
   exports_payout_list_contribution_t   contributions;
@@ -169,8 +172,8 @@ typedef struct exports_payout_portion_t {
 #define EXPORTS_PAYOUT_PORTION_WEIGHT 0
 #define EXPORTS_PAYOUT_PORTION_FIXED 1
 
-// The host refuses an answer that names an account twice or one it does not know, whose fixed portions are more
-// than the reward, or that leaves something over with no weight to take it.
+// The host refuses an answer that names an account twice or one it does not know, whose fixed portions are together
+// more than the reward, or that leaves something over with no weight above 0 to take it.
 typedef struct exports_payout_entitlement_t {
   // Empty: the house.
   policy_string_t   account;
@@ -240,8 +243,9 @@ typedef struct {
 } exports_payout_result_list_accrual_policy_error_t;
 
 // Imported Functions from `sluice:policy/log@0.1.1`
-// Writes a line to the host's log, marked with the plugin's name. Bounded in length, in lines per call and in lines
-// per second; what is beyond is cut or dropped and counted. A panic hook that writes here turns a bare
+// Writes a line to the host's log, marked with the plugin's name. At most 1024 bytes, 32 lines in a call and 50 in a
+// second of all instances together, where the configuration says nothing else; what is beyond is cut or dropped and
+// counted. The last line of a call is told with its trap, so a panic hook that writes here turns a bare
 // "unreachable" into a message.
 extern void log_write(log_level_t level, policy_string_t *message);
 

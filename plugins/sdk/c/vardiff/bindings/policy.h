@@ -21,13 +21,14 @@ typedef uint8_t log_level_t;
 #define LOG_LEVEL_WARN 2
 #define LOG_LEVEL_ERROR 3
 
-// Pool difficulty: 1.0 is the target 0xffff * 2^208, about 2^32 hashes. Finite, from 2^-32 to 2^128.
+// Pool difficulty: 1.0 is the target 0xffff * 2^208, about 2^32 hashes. Finite, from 2^-32 to 2^128; an answer with
+// another one is refused.
 typedef double types_difficulty_t;
 
 // Milliseconds since 1970-01-01 UTC, by the host's wall clock: it may step.
 typedef uint64_t types_timestamp_t;
 
-// Satoshis: at most 21e14.
+// Satoshis, 1e-8 of a bitcoin: at most 21e14.
 typedef uint64_t types_sats_t;
 
 typedef uint8_t types_protocol_t;
@@ -40,7 +41,7 @@ typedef struct types_client_t {
   types_protocol_t   protocol;
   // Name of the listener it came in on, as in the configuration.
   policy_string_t   listener;
-  // IP address without port.
+  // IP address without port. Behind a proxy that says so (PROXY protocol) the miner's, not the proxy's.
   policy_string_t   address;
   // SV1 user agent; SV2 vendor and firmware. Empty where not given.
   policy_string_t   agent;
@@ -48,7 +49,7 @@ typedef struct types_client_t {
   policy_string_t   hardware;
 } types_client_t;
 
-// An answer that is none. The text, at most 1024 bytes, is for the operator: say what is wrong and what is allowed.
+// An answer that is none. The text, at most 1000 bytes, is for the operator: say what is wrong and what is allowed.
 typedef struct types_policy_error_t {
   uint8_t tag;
   union {
@@ -58,23 +59,25 @@ typedef struct types_policy_error_t {
   } val;
 } types_policy_error_t;
 
-// From `configure`: these settings cannot be used. The host keeps what was running.
+// From `configure`: these settings cannot be used. The host keeps what was running. Elsewhere it is `bad-input`.
 #define TYPES_POLICY_ERROR_BAD_SETTINGS 0
-// This call's arguments are beyond the policy. The host applies its default for this call.
+// This call's arguments are beyond the policy. The host applies its default for this call, and holds nothing against
+// the policy. From `configure` it is `bad-settings`.
 #define TYPES_POLICY_ERROR_BAD_INPUT 1
-// The policy itself is broken. Counts against its error budget, like a trap.
+// The policy itself is broken. Costs the instance, like a trap.
 #define TYPES_POLICY_ERROR_INTERNAL 2
 
 typedef types_policy_error_t exports_lifecycle_policy_error_t;
 
 typedef struct exports_lifecycle_descriptor_t {
-  // Lower case, digits and '-'; 1 to 64 bytes.
+  // Lower case, digits and '-'; 1 to 64 bytes, the rest is cut. Another one is refused.
   policy_string_t   name;
   // Any text of at most 64 bytes; `MAJOR.MINOR.PATCH` by custom.
   policy_string_t   version;
   // One line of at most 200 bytes.
   policy_string_t   summary;
-  // JSON Schema of the settings, or empty. At most 64 KiB.
+  // JSON Schema of the settings, or empty. At most 64 KiB, more is refused. For people and tools: the plugin checks its
+  // settings itself.
   policy_string_t   settings_schema;
   // Format of what `memo` holds; memos are carried over a reload only between equal numbers. 0 where there are none.
   uint32_t   memo_format;
@@ -130,7 +133,7 @@ typedef struct exports_vardiff_opening_t {
   exports_vardiff_option_difficulty_t   start;
   // SV1: mining.suggest_difficulty or suggest_target. SV2: the maximum target, a bound that must not be undercut.
   exports_vardiff_option_difficulty_t   suggested;
-  // Hashes per second: SV2 nominal_hash_rate. Not negative; often 0 or wrong.
+  // Hashes per second: SV2 nominal_hash_rate. Finite and not negative; often 0 or wrong.
   policy_option_f64_t   nominal_hashrate;
 } exports_vardiff_opening_t;
 
@@ -142,7 +145,7 @@ typedef struct {
 typedef struct exports_vardiff_review_t {
   exports_vardiff_channel_t   channel;
   exports_vardiff_timestamp_t   now;
-  // In force at present.
+  // In force at present, between floor and ceiling.
   exports_vardiff_difficulty_t   current;
   // Milliseconds since the last decision; so are the three counts. 0 is possible.
   uint64_t   elapsed_ms;
@@ -150,21 +153,25 @@ typedef struct exports_vardiff_review_t {
   uint32_t   rejected;
   // Sum of the difficulties of the accepted, each as credited: an older one where the job was older.
   double   work;
-  // The latest suggestion, repeated in every review until another comes.
+  // The latest suggestion, as in `opening`, repeated in every review until another comes. A new one is reviewed at
+  // once, and heard at most once a minute.
   exports_vardiff_option_difficulty_t   suggested;
+  // As in `opening`, or what the miner said since.
   policy_option_f64_t   nominal_hashrate;
   // As returned with the last decision; empty at first and after a change of format.
   policy_list_u8_t   memo;
 } exports_vardiff_review_t;
 
 typedef struct exports_vardiff_decision_t {
-  // The host keeps it between floor and ceiling, and sends nothing where it equals the current one.
+  // The host keeps it between floor and ceiling, and sends nothing where it equals the current one. One that is no
+  // `difficulty` is refused.
   exports_vardiff_difficulty_t   difficulty;
-  // Look again after this long or this many shares, whichever comes first. The host keeps them at 1 second or more
-  // and 1 share or more.
+  // Look again after this long or this many accepted shares, whichever comes first. The host keeps the first between
+  // 1 second and 1 hour, the second at 1 share or more, and looks at no channel twice in a second.
   uint32_t   review_after_ms;
   uint32_t   review_after_shares;
-  // What to remember of this channel: at most 256 bytes. Instances come and go; this is the only memory there is.
+  // What to remember of this channel: at most 256 bytes, more is refused. Instances come and go; this is the only
+  // memory there is.
   policy_list_u8_t   memo;
 } exports_vardiff_decision_t;
 
@@ -195,8 +202,9 @@ typedef struct {
 } exports_vardiff_result_list_decision_policy_error_t;
 
 // Imported Functions from `sluice:policy/log@0.1.1`
-// Writes a line to the host's log, marked with the plugin's name. Bounded in length, in lines per call and in lines
-// per second; what is beyond is cut or dropped and counted. A panic hook that writes here turns a bare
+// Writes a line to the host's log, marked with the plugin's name. At most 1024 bytes, 32 lines in a call and 50 in a
+// second of all instances together, where the configuration says nothing else; what is beyond is cut or dropped and
+// counted. The last line of a call is told with its trap, so a panic hook that writes here turns a bare
 // "unreachable" into a message.
 extern void log_write(log_level_t level, policy_string_t *message);
 

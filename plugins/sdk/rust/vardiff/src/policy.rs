@@ -21,9 +21,10 @@ const TOLERANCE: f64 = 1.5;
 /// The furthest that one decision goes.
 const STEP_UP: f64 = 16.0;
 const STEP_DOWN: f64 = 1.0 / 4.0;
-/// Without a share for so long, the difficulty is halved.
-const SILENCE_MS: u64 = 30_000;
-/// When to look again, whichever comes first.
+/// A rate is judged after the time in which so many shares are expected, or after [`REVIEW_SHARES`] of them: the fewer
+/// there are, the less they say.
+const EXPECTED_SHARES: f64 = 3.0;
+/// When to look again, whichever comes first; later where shares are expected seldom.
 const REVIEW_MS: u32 = 60_000;
 const REVIEW_SHARES: u32 = 30;
 
@@ -60,7 +61,7 @@ impl VardiffPolicy for SimpleVardiff {
             .or_else(|| said(opening.nominal_hashrate).map(by_hashrate))
             .or(opening.start)
             .unwrap_or(START);
-        Ok(decision(bounded(difficulty, &opening.channel, opening.suggested)))
+        Ok(self.decision(bounded(difficulty, &opening.channel, opening.suggested)))
     }
 
     fn review(&self, review: &Review) -> Result<Decision, PolicyError> {
@@ -70,17 +71,35 @@ impl VardiffPolicy for SimpleVardiff {
 
 impl SimpleVardiff {
     fn decide(&self, review: &Review) -> Decision {
-        decision(bounded(review.current * self.factor(review), &review.channel, review.suggested))
+        self.decision(bounded(review.current * self.factor(review), &review.channel, review.suggested))
     }
 
     fn factor(&self, review: &Review) -> f64 {
+        if review.accepted < REVIEW_SHARES && review.elapsed_ms < u64::from(self.patience_ms()) {
+            return 1.0;
+        }
         if review.accepted == 0 {
-            return if review.elapsed_ms >= SILENCE_MS { 1.0 / 2.0 } else { 1.0 };
+            return 1.0 / 2.0;
         }
         let minutes = review.elapsed_ms.max(1) as f64 / 60_000.0;
         let ratio = f64::from(review.accepted) / minutes / self.shares_per_minute;
         let settled = (1.0 / TOLERANCE..=TOLERANCE).contains(&ratio);
         if settled { 1.0 } else { ratio.clamp(STEP_DOWN, STEP_UP) }
+    }
+
+    /// Half an hour at most: the settings allow no rarer shares.
+    fn patience_ms(&self) -> u32 {
+        (EXPECTED_SHARES * 60_000.0 / self.shares_per_minute).ceil() as u32
+    }
+
+    fn decision(&self, difficulty: f64) -> Decision {
+        Decision {
+            difficulty,
+            review_after_ms: self.patience_ms().max(REVIEW_MS),
+            review_after_shares: REVIEW_SHARES,
+            // Handed in with the next review of the channel: up to 256 bytes, the only memory there is.
+            memo: Vec::new(),
+        }
     }
 }
 
@@ -92,16 +111,6 @@ fn wish(channel: &Channel, suggested: Option<f64>) -> Option<f64> {
 fn bounded(difficulty: f64, channel: &Channel, suggested: Option<f64>) -> f64 {
     let bound = suggested.filter(|_| channel.client.protocol == Protocol::StratumV2).unwrap_or(0.0);
     difficulty.min(channel.ceiling).max(channel.floor).max(bound)
-}
-
-fn decision(difficulty: f64) -> Decision {
-    Decision {
-        difficulty,
-        review_after_ms: REVIEW_MS,
-        review_after_shares: REVIEW_SHARES,
-        // Handed in with the next review of the channel: up to 256 bytes, the only memory there is.
-        memo: Vec::new(),
-    }
 }
 
 fn a_minute(accepted: u32) -> Review {
@@ -135,6 +144,15 @@ mod tests {
     fn passes_its_own_test() {
         let vardiff: SimpleVardiff = sluice_plugin::configure("{}").unwrap();
         assert_eq!(vardiff.self_test(), Ok(()));
+    }
+
+    #[test]
+    fn a_minute_says_little_where_shares_are_seldom() {
+        let vardiff = SimpleVardiff { shares_per_minute: 1.0 };
+        for accepted in [0, 1, 4] {
+            assert_eq!(vardiff.decide(&a_minute(accepted)), vardiff.decision(1024.0));
+        }
+        assert_eq!(vardiff.decision(1024.0).review_after_ms, 180_000);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) struct Parrot {
     out: String,
     prefixes: Vec<ExtranoncePrefix>,
     due: Option<Moment>,
+    /// Wants nothing before the next answer.
+    is_still: bool,
 }
 
 fn opening(agent: &str) -> Opening {
@@ -43,6 +45,10 @@ impl Parrot {
             "" => return,
             "due" => {
                 self.due = Some(now.moment.after(Duration::from_millis(words[1].parse().unwrap())));
+                return;
+            }
+            "still" => {
+                self.is_still = true;
                 return;
             }
             _ => {}
@@ -103,7 +109,7 @@ impl Session for Parrot {
     }
 
     fn wants_input(&self) -> bool {
-        true
+        !self.is_still
     }
 
     fn next_effect(&mut self) -> Option<Effect> {
@@ -111,6 +117,7 @@ impl Session for Parrot {
     }
 
     fn answer(&mut self, _now: Now, answer: Answer) {
+        self.is_still = false;
         let line = match answer {
             Answer::Reserved(channel, reservation) => {
                 let is_there = reservation.is_some();

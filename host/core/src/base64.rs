@@ -1,4 +1,4 @@
-//! Base64 as RFC 4648 has it: how wallets take a PSBT as text.
+//! Base64 as RFC 4648 has it: how wallets take a PSBT as text, and nodes a password.
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

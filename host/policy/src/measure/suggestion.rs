@@ -23,8 +23,8 @@ const LEAST_TABLE_ELEMENTS: u64 = 1000;
 const LEAST_ANSWER_KB: u64 = 16;
 /// The most accounts that a payout policy is asked about.
 const ACCOUNTS: u64 = 100_000;
-/// What a round of so many accounts takes in memory is not measured: for each account, bytes in any language.
-const BYTES_PER_ACCOUNT: u64 = 2048;
+/// What a round of so many accounts takes in memory is not measured: bytes for each, enough in any language.
+const BYTES_PER_ACCOUNT: u64 = 1024;
 
 /// The table `[policy.KIND.limits]` for a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -88,7 +88,7 @@ impl Measured {
             fuel: beyond(fuel.base.max(self.setup_fuel / setup), MARGIN, LEAST_FUEL),
             fuel_per_item: if kind == PolicyKind::Auth { 0 } else { beyond(fuel.each, MARGIN, 0) },
             deadline_ms: deadline_ms.min(LONGEST_DEADLINE_MS),
-            memory_mb: beyond((self.memory + rounds).div_ceil(1 << 20), MEMORY_MARGIN, LEAST_MEMORY_MB),
+            memory_mb: beyond((self.memory * MEMORY_MARGIN + rounds).div_ceil(1 << 20), 1, LEAST_MEMORY_MB),
             table_elements: beyond(self.table_elements, MARGIN, LEAST_TABLE_ELEMENTS),
             answer_kb: beyond(answer.at(most).div_ceil(1 << 10), MARGIN, LEAST_ANSWER_KB),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_core::policy::PolicyKind;
-use sluice_policy::TrapCause;
+use sluice_policy::{Policies, TrapCause};
 use sluice_policy::status::{Outcome, SlotState};
 
 use crate::guest::{Guest, HOARD, LOOP, RECURSE, TRAP};
@@ -194,18 +194,23 @@ async fn a_start_function_that_runs_for_ever_delays_nobody() {
     let policies = house.start().await;
     let mut events = policies.events();
     house.put(PolicyKind::Auth, &starting(PolicyKind::Auth, LOOP).build());
-    let loading = async {
-        while status(&policies, PolicyKind::Auth).state != SlotState::Loading {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), loading).await.expect("it is tried");
+    becomes(&policies, SlotState::Loading).await;
     for question in Question::ALL {
         question.ask(&policies).await.unwrap();
     }
     let why = rejected(&mut events).await;
     assert!(why.contains("cannot be instantiated") && why.contains("deadline"), "{why}");
-    assert_eq!(status(&policies, PolicyKind::Auth).state, SlotState::Active);
+    // It is told of before the keeper is done with it.
+    becomes(&policies, SlotState::Active).await;
+}
+
+async fn becomes(policies: &Policies, state: SlotState) {
+    let there = async {
+        while status(policies, PolicyKind::Auth).state != state {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), there).await.expect("it comes to that");
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sluice_core::policy::PolicyKind;
-use sluice_policy::{Policies, TrapCause};
 use sluice_policy::status::{Outcome, SlotState};
+use sluice_policy::{Policies, TrapCause};
 
 use crate::guest::{Guest, HOARD, LOOP, RECURSE, TRAP};
 use crate::house::{House, rejected, status};

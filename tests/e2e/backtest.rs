@@ -244,7 +244,9 @@ async fn a_browser_opens_the_reports_on_a_running_pool_and_its_own_pages() -> Re
         ensure!(page.dom.contains("</main>"), "{path} is empty: {}", page.dom);
     }
     let tally = stress.finish().await?;
-    ensure!(tally.refused.is_empty() && tally.disconnects == 0 && tally.unanswered.is_empty());
+    // Blocks are found meanwhile: a share that comes late is stale (21).
+    let refused: Vec<i64> = tally.refused.iter().map(|(code, _)| *code).filter(|code| *code != 21).collect();
+    ensure!(refused.is_empty() && tally.disconnects == 0 && tally.unanswered.is_empty(), "{refused:?}");
     tally.compare(&ledger::shares(&pool.data())?)
 }
 
